@@ -1,0 +1,34 @@
+"""Image manifests: Docker schema 2 and OCI image manifests, which share one shape.
+
+Sources: OCI image spec 1.1 `manifest.md`; Docker "Image Manifest V 2, Schema 2".
+"""
+
+import msgspec
+
+from proxy.spec.descriptor import Descriptor
+from proxy.spec.digest import Digest
+from proxy.spec.media_types import DOCKER_CONFIG, OCI_CONFIG, MediaType
+
+
+class ImageManifest(msgspec.Struct, frozen=True):
+    """A schema 2 or OCI image manifest as it was sent, with what a translation needs of it."""
+
+    raw: bytes
+    digest: Digest
+    media_type: MediaType
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    artifact_type: str | None = None
+
+    @property
+    def is_artifact(self) -> bool:
+        """Whether this is an artifact: `artifactType` is set, or the config is no image config."""
+        return bool(self.artifact_type) or self.config.media_type not in {DOCKER_CONFIG, OCI_CONFIG}
+
+
+class ImageView(msgspec.Struct, rename="camel"):
+    """The members of an image manifest that are read."""
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    artifact_type: str | None = None

@@ -1,0 +1,41 @@
+"""Digests, as the OCI image spec writes them: `algorithm:hex`.
+
+Only sha256 is computed here: every registry and engine names content by it. sha512 is a
+registered algorithm and passes as a reference, but is never made.
+"""
+
+import hashlib
+import re
+from typing import Final, NewType
+
+from proxy.errors import DigestInvalid, DigestMismatch
+
+Digest = NewType("Digest", str)
+
+# Anchored for whoever searches with it: a digest becomes part of a path.
+DIGEST_PATTERN: Final = r"\A(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z"
+_REGISTERED: Final = re.compile(DIGEST_PATTERN)
+
+
+def parse_digest(text: str) -> Digest:
+    """Return `text` as a digest; DigestInvalid if it is not one of a registered algorithm."""
+    if _REGISTERED.fullmatch(text) is None:
+        raise DigestInvalid("invalid digest: expected sha256:<64 lower-case hex>")
+    return Digest(text)
+
+
+def is_digest(text: str) -> bool:
+    """Tell whether `text` is a digest of a registered algorithm."""
+    return _REGISTERED.fullmatch(text) is not None
+
+
+def digest_of(content: bytes) -> Digest:
+    """Return the sha256 digest of `content`."""
+    return Digest("sha256:" + hashlib.sha256(content).hexdigest())
+
+
+def verify(content: bytes, expected: Digest) -> None:
+    """Raise DigestMismatch unless `content` has the digest `expected`."""
+    algorithm, _, want = expected.partition(":")
+    if hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != want:
+        raise DigestMismatch(f"the upstream sent {len(content)} bytes that are not {expected}")

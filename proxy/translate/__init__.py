@@ -1,0 +1,1 @@
+"""Translation: documents in, documents out. Nothing here waits, reads a clock or logs."""
