@@ -6,7 +6,7 @@ registered algorithm and passes as a reference, but is never made.
 
 import hashlib
 import re
-from typing import Final, NewType
+from typing import Final, NewType, TypeGuard
 
 from proxy.errors import DigestInvalid, DigestMismatch
 
@@ -24,7 +24,7 @@ def parse_digest(text: str) -> Digest:
     return Digest(text)
 
 
-def is_digest(text: str) -> bool:
+def is_digest(text: str) -> TypeGuard[Digest]:
     """Tell whether `text` is a digest of a registered algorithm."""
     return _REGISTERED.fullmatch(text) is not None
 

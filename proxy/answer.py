@@ -1,0 +1,131 @@
+"""What is asked of the Puller and what it answers: values, no I/O."""
+
+from typing import Final
+
+import msgspec
+from multidict import CIMultiDictProxy
+
+from proxy.errors import NoTranslation, UpstreamInvalid
+from proxy.manifest.schema1 import payload_of
+from proxy.spec.digest import Digest, digest_of
+from proxy.spec.media_types import MediaType
+from proxy.spec.reference import Repository
+from proxy.store.record import Translation
+from proxy.translate.client import ALL_FORMATS, Client
+from proxy.upstream.client import Document
+
+_EVERY_TYPE: Final = ", ".join(MediaType)
+
+
+class PullRequest(msgspec.Struct, frozen=True):
+    """A GET or HEAD of a manifest.
+
+    `headers` are those that the upstream may see, without Accept and conditions; `query` is
+    the query string with its `?`, or empty.
+    """
+
+    method: str
+    repository: Repository
+    headers: tuple[tuple[str, str], ...]
+    client: Client
+    query: str = ""
+
+    @property
+    def authorization(self) -> str:
+        """The client's credentials: what two requests must share to share an upstream call."""
+        return "\n".join(value for name, value in self.headers if name.lower() == "authorization")
+
+    @property
+    def accept(self) -> str:
+        """The Accept that asks for every type, and for what else this client named."""
+        return ", ".join((_EVERY_TYPE, *sorted(self.client.others)))
+
+    def as_get(self) -> "PullRequest":
+        """Return this request as a GET."""
+        return msgspec.structs.replace(self, method="GET")
+
+
+class Served(msgspec.Struct, frozen=True):
+    """The manifest of an Answer: what its headers say, and how it came about.
+
+    `source` is the digest of the stored manifest that this was made of or picked from; None
+    for one that is sent as the tag has it. `outcome` is for the access log: `stored`,
+    `picked`, `oci→schema1 new`, `oci→schema1 cached`.
+    """
+
+    media_type: str
+    digest: Digest
+    size: int
+    outcome: str
+    source: Digest | None = None
+    translated: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What to send: the upstream's headers, and the manifest if there is one.
+
+    `manifest` is None where the upstream's reply goes to the client as it is: an error, or a
+    document that is no manifest of ours. `body` is that of GET; whoever asked by HEAD is not
+    sent it.
+    """
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+    manifest: Served | None = None
+
+
+def as_it_is(document: Document) -> Answer:
+    """Answer with the upstream's own reply."""
+    return Answer(document.status, document.headers, document.body)
+
+
+def as_stored(method: str, document: Document, stored: MediaType) -> Answer:
+    """Answer with the manifest that the tag has; HEAD has only the upstream's word for it."""
+    if method == "HEAD":
+        digest = Digest(document.headers["Docker-Content-Digest"])
+        size = int(document.headers["Content-Length"])
+    else:
+        digest = digest_of(payload_of(document.body) if stored.is_schema1 else document.body)
+        size = len(document.body)
+    served = Served(media_type=stored, digest=digest, size=size, outcome="stored")
+    return Answer(document.status, document.headers, document.body, served)
+
+
+def picked(document: Document, child: bytes, media_type: MediaType, digest: Digest) -> Answer:
+    """Answer with an image of the index in `document`, as the upstream stores it."""
+    served = Served(
+        media_type=media_type,
+        digest=digest,
+        size=len(child),
+        outcome="picked",
+        source=digest_of(document.body),
+    )
+    return Answer(document.status, document.headers, child, served)
+
+
+def translated(document: Document, translation: Translation, how: str) -> Answer:
+    """Answer with a translation; `document` is the reply by which the upstream allowed it."""
+    source, target = translation.source_type, translation.media_type
+    served = Served(
+        media_type=target,
+        digest=translation.digest,
+        size=len(translation.body),
+        outcome=f"{source.image_format.value}→{target.image_format.value} {how}",
+        source=translation.source,
+        translated=True,
+    )
+    return Answer(document.status, document.headers, translation.body, served)
+
+
+def not_ours(document: Document, client: Client) -> Answer:
+    """Answer with a document of a type that this proxy does not know, if the client takes it."""
+    content_type = document.headers.get("Content-Type", "no media type")
+    if client.accepts(content_type) or client.formats == ALL_FORMATS:
+        return as_it_is(document)
+    claimed = content_type[:200]
+    if not document.body.lstrip().startswith(b"{"):
+        raise UpstreamInvalid(f"the upstream sent no manifest but {claimed!r}")
+    raise NoTranslation(
+        f"stored here is a document of type {claimed!r}, this client reads {client.words}"
+    )

@@ -1,0 +1,139 @@
+"""One exchange through the proxy: which headers pass, which way, and how a reply is relayed.
+
+Links of the upstream to itself (Location, Link) come out pointing at the proxy, on the host
+and scheme that this client used: Docker 1.6 and 1.7 need an absolute upload Location, and
+nobody could follow one that points past the proxy.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+from multidict import CIMultiDict
+
+from proxy.spec.http_headers import end_to_end
+from proxy.upstream.client import Stream
+
+# What aiohttp adds to a reply that does not have it; a relayed one stays as it was.
+_ADDED_BY_SERVER: Final = ("Server", "Content-Type")
+_NOT_FOR_UPSTREAM: Final = frozenset(
+    {"host", "expect", "forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"}
+)
+_LINK_TARGET: Final = re.compile(r"<([^<>]*)>")
+
+
+class Access(msgspec.Struct):
+    """What the access line of one request says beside its method, status and duration."""
+
+    request_id: str
+    repository: str = ""
+    reference: str = ""
+    outcome: str = ""
+    engine: str = ""
+    bytes_sent: int = 0
+
+
+ACCESS: Final = web.RequestKey("access", Access)
+REPLY: Final = web.RequestKey("reply", web.StreamResponse)
+
+
+_ADDED: Final = web.RequestKey("added", tuple)
+
+
+def keep_as_is(request: web.Request, headers: CIMultiDict[str]) -> None:
+    """Remember which headers the reply to `request` does not have, before aiohttp adds them."""
+    request[_ADDED] = tuple(name for name in _ADDED_BY_SERVER if name not in headers)
+
+
+async def drop_added_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Take from a relayed reply what aiohttp added to it (an on_response_prepare signal)."""
+    for name in request.get(_ADDED, ()):
+        response.headers.pop(name, None)
+
+
+def upstream_headers(
+    request: web.Request, *, without: frozenset[str] = frozenset()
+) -> list[tuple[str, str]]:
+    """Return the request headers that go to the upstream; `without` is in lower case."""
+    headers = list(end_to_end(request.headers.items(), without=_NOT_FOR_UPSTREAM | without))
+    if request.remote:
+        headers.append(("X-Forwarded-For", request.remote))
+    return headers
+
+
+def client_headers(
+    request: web.Request,
+    headers: Iterable[tuple[str, str]],
+    *,
+    origin: str,
+    base_path: str,
+    without: frozenset[str] = frozenset(),
+) -> CIMultiDict[str]:
+    """Return the upstream's reply headers as this client may see them.
+
+    `origin` and `base_path` are the upstream's own: links below them become links to the
+    proxy. `without` is in lower case.
+    """
+    result: CIMultiDict[str] = CIMultiDict()
+    for name, value in end_to_end(headers, without=without):
+        match name.lower():
+            case "location":
+                result.add(name, _here(request, value, origin, base_path))
+            case "link":
+                links = _LINK_TARGET.sub(
+                    lambda match: f"<{_without_origin(match[1], origin, base_path)}>", value
+                )
+                result.add(name, links)
+            case _:
+                result.add(name, value)
+    return result
+
+
+def own_origin(request: web.Request) -> str:
+    """Return `scheme://host[:port]` of the proxy as this client addressed it."""
+    forwarded = request.headers.get("X-Forwarded-Proto", "").lower()
+    scheme = forwarded if forwarded in {"http", "https"} else request.scheme
+    return f"{scheme}://{request.headers.get('X-Forwarded-Host') or request.host}"
+
+
+def _here(request: web.Request, location: str, origin: str, base_path: str) -> str:
+    """Return a Location of the upstream as an absolute one of the proxy, if it is its own."""
+    path = _without_origin(location, origin, base_path)
+    return own_origin(request) + path if path.startswith("/") else path
+
+
+def _without_origin(link: str, origin: str, base_path: str) -> str:
+    """Return a link below the upstream as path and query; any other link as it is."""
+    parts = urlsplit(link)
+    path = link
+    if parts.netloc:
+        if f"{parts.scheme or 'http'}://{parts.netloc}".lower() != origin.lower():
+            return link
+        path = link.partition(parts.netloc)[2] or "/"
+    return path.removeprefix(base_path) if path.startswith(f"{base_path}/v2") else path
+
+
+async def relay(
+    request: web.Request, status: int, headers: CIMultiDict[str], stream: Stream
+) -> web.StreamResponse:
+    """Send a reply of the upstream on as it comes, its body piece by piece.
+
+    The stream is closed in any case. A body that ends early raises, after the reply has
+    begun: the middleware then cuts the connection.
+    """
+    keep_as_is(request, headers)
+    response = web.StreamResponse(status=status, headers=headers)
+    try:
+        request[REPLY] = response
+        await response.prepare(request)
+        access = request[ACCESS]
+        async for piece in stream:
+            await response.write(piece)
+            access.bytes_sent += len(piece)
+        await response.write_eof()
+    finally:
+        await stream.close()
+    return response

@@ -1,0 +1,125 @@
+"""GET and HEAD of a manifest: what this client gets of it, and the headers that say so."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from proxy.answer import Answer, PullRequest, Served
+from proxy.handlers.exchange import ACCESS, keep_as_is, upstream_headers
+from proxy.handlers.passthrough import Passthrough
+from proxy.handlers.routing import ManifestRoute
+from proxy.pull import Puller
+from proxy.spec.digest import is_digest
+from proxy.spec.http_headers import REPRESENTATION
+from proxy.spec.reference import Tag
+from proxy.translate.client import Client
+
+Understand = Callable[[Sequence[str], str], Client]
+"""(Accept header lines, User-Agent) → what the client understands."""
+
+# What a client says of its copy is compared here, with what this client would be sent.
+_ANSWERED_HERE: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "content-length",
+        "content-type",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "range",
+    }
+)
+# Set anew for every manifest: registries are known to send wrong ones, or none.
+_OF_THE_MANIFEST: Final = frozenset(
+    {"content-length", "content-type", "docker-content-digest", "etag"}
+)
+_VARY: Final = "Accept, User-Agent"
+
+
+class Manifests:
+    """Answers GET and HEAD of manifests."""
+
+    def __init__(self, puller: Puller, understand: Understand, passthrough: Passthrough) -> None:
+        self._puller = puller
+        self._understand = understand
+        self._passthrough = passthrough
+
+    async def answer(self, request: web.Request, route: ManifestRoute) -> web.StreamResponse:
+        """Answer a pull by tag or by digest."""
+        access = request[ACCESS]
+        access.repository, access.reference = route.repository, route.reference
+        client = self._understand(
+            request.headers.getall("Accept", []), request.headers.get("User-Agent", "")
+        )
+        access.engine = client.engine
+        pull = PullRequest(
+            method=request.method,
+            repository=route.repository,
+            headers=tuple(upstream_headers(request, without=_ANSWERED_HERE)),
+            client=client,
+            query=_query(request),
+        )
+        answer: Answer | None
+        if is_digest(route.reference):
+            # Who asks by digest has been told what those bytes are: they come unchanged.
+            answer = await self._puller.by_digest(pull, route.reference)
+            if answer is None:
+                return await self._passthrough.forward(request)
+        else:
+            answer = await self._puller.by_tag(pull, Tag(route.reference))
+        return self._response(request, answer)
+
+    def _response(self, request: web.Request, answer: Answer) -> web.Response:
+        served = answer.manifest
+        access = request[ACCESS]
+        if served is None:
+            headers = self._passthrough.client_headers(request, answer.headers.items())
+            headers.setdefault("Content-Length", str(len(answer.body)))
+        else:
+            access.outcome = served.outcome
+            stale = REPRESENTATION if served.source else _OF_THE_MANIFEST
+            headers = self._passthrough.client_headers(
+                request, answer.headers.items(), without=stale
+            )
+            _describe(headers, served)
+            if _client_has_it(request, served):
+                keep_as_is(request, headers)
+                return web.Response(status=304, headers=headers)
+            headers["Content-Type"] = served.media_type
+            headers["Content-Length"] = str(served.size)
+        keep_as_is(request, headers)
+        if request.method == "HEAD":
+            return web.Response(status=answer.status, headers=headers)
+        access.bytes_sent = len(answer.body)
+        return web.Response(status=answer.status, headers=headers, body=answer.body)
+
+
+def _describe(headers: CIMultiDict[str], served: Served) -> None:
+    """Add the headers that name the manifest and say what the proxy did with it."""
+    headers["Docker-Content-Digest"] = served.digest
+    headers["ETag"] = f'"{served.digest}"'
+    headers.add("Vary", _VARY)
+    if served.source is not None:
+        headers["Regshim-Source-Digest"] = served.source
+    if served.translated:
+        what = served.outcome.partition(" ")[0].replace("→", " to ")
+        headers.add("Warning", f'299 - "regshim translated this manifest from {what}"')
+
+
+def _client_has_it(request: web.Request, served: Served) -> bool:
+    """Tell whether If-None-Match names the manifest that this client would be sent."""
+    condition = request.headers.get("If-None-Match")
+    if condition is None:
+        return False
+    tags = {tag.strip().removeprefix("W/").strip('"') for tag in condition.split(",")}
+    return not tags.isdisjoint({served.digest, "*"})
+
+
+def _query(request: web.Request) -> str:
+    _, mark, query = request.raw_path.partition("?")
+    return mark + query

@@ -1,0 +1,102 @@
+"""Around every request: its id, its access line, and errors as a registry tells them.
+
+An error is rendered as JSON only while the reply has not begun. After the first byte the
+connection is cut: anything else would put the error into the middle of a blob, and end a
+truncated one as if it were whole.
+"""
+
+import asyncio
+import json
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from proxy.errors import MethodNotAllowed, Overloaded, RegistryError
+from proxy.handlers.exchange import ACCESS, REPLY, Access
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CLIENT_LEFT: Final = 499
+log: Final = structlog.get_logger("access")
+
+
+@web.middleware
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer a request whatever happens, and write its access line."""
+    access = request[ACCESS] = Access(request_id=_request_id(request))
+    clock = asyncio.get_running_loop().time
+    start = clock()
+    status = _CLIENT_LEFT
+    try:
+        response = await _answer(request, handler)
+        status = response.status
+    finally:
+        log.info(
+            "request",
+            request_id=access.request_id,
+            method=request.method,
+            path=request.raw_path.partition("?")[0],
+            repository=access.repository,
+            reference=access.reference,
+            status=status,
+            bytes=access.bytes_sent,
+            duration_ms=round((clock() - start) * 1000, 1),
+            translation=access.outcome,
+            client=access.engine,
+        )
+    return response
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    access = request[ACCESS]
+    try:
+        return await handler(request)
+    except RegistryError as error:
+        _cut_if_begun(request, error)
+        access.outcome = f"{type(error).__name__}: {error.message}"
+        return _render(error)
+    except (ConnectionError, asyncio.CancelledError):
+        access.outcome = access.outcome or "the client left"
+        raise
+    except Exception as error:
+        log.exception("unexpected error", request_id=access.request_id)
+        _cut_if_begun(request, error)
+        return _render(RegistryError("the proxy failed at this request; its log tells why"))
+
+
+def _cut_if_begun(request: web.Request, error: Exception) -> None:
+    """End the connection if the reply is under way, so that the client sees it broken."""
+    reply = request.get(REPLY)
+    if reply is None or not reply.prepared:
+        return
+    request[ACCESS].outcome = f"cut: {error}"
+    if request.transport is not None:
+        request.transport.abort()
+    raise ConnectionAbortedError("the reply could not be completed") from error
+
+
+def _render(error: RegistryError) -> web.Response:
+    """Return an error as the distribution spec has it."""
+    entry = {"code": error.code, "message": error.message, "detail": error.detail}
+    headers = {"Docker-Distribution-Api-Version": "registry/2.0"}
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = "1"
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+    return web.Response(
+        status=error.status,
+        body=json.dumps({"errors": [entry]}).encode(),
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+def _request_id(request: web.Request) -> str:
+    """Return the id that a proxy in front gave this request, or a new one."""
+    given = request.headers.get("X-Request-Id", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)

@@ -1,0 +1,55 @@
+"""Everything of `/v2/` that is not a pull: forwarded as it came, both bodies streamed."""
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from proxy.errors import MethodNotAllowed
+from proxy.handlers import exchange
+from proxy.handlers.exchange import relay, upstream_headers
+from proxy.upstream.client import UpstreamRegistry
+
+_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_API_VERSION: Final = "Docker-Distribution-Api-Version"
+
+
+class Passthrough:
+    """Forwards requests to the upstream and its replies to the client."""
+
+    def __init__(self, upstream: UpstreamRegistry) -> None:
+        self._upstream = upstream
+
+    async def forward(self, request: web.Request) -> web.StreamResponse:
+        """Forward a request of any endpoint; the target goes on byte for byte."""
+        if request.method not in _METHODS:
+            raise MethodNotAllowed("no endpoint of the registry API has this method")
+        headers = upstream_headers(request)
+        body: AsyncIterator[bytes] | None = None
+        if request.can_read_body:
+            body = request.content.iter_any()
+            if "Content-Length" not in request.headers:
+                headers.append(("Transfer-Encoding", "chunked"))
+        stream = await self._upstream.open(request.method, request.raw_path, headers, body)
+        reply_headers = self.client_headers(request, stream.headers.items())
+        if request.path == "/v2/" and stream.status in {200, 401}:
+            # Docker up to 1.9 takes a registry without this header for one of the v1 protocol.
+            reply_headers.setdefault(_API_VERSION, "registry/2.0")
+        return await relay(request, stream.status, reply_headers, stream)
+
+    def client_headers(
+        self,
+        request: web.Request,
+        headers: Iterable[tuple[str, str]],
+        *,
+        without: frozenset[str] = frozenset(),
+    ) -> CIMultiDict[str]:
+        """Return reply headers as the client may see them, links leading to the proxy."""
+        return exchange.client_headers(
+            request,
+            headers,
+            origin=self._upstream.origin,
+            base_path=self._upstream.base_path,
+            without=without,
+        )

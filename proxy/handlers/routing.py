@@ -1,0 +1,66 @@
+"""Request target → endpoint. The only place where a path is taken apart.
+
+A path is read as it was sent, percent signs and all: what is forwarded is forwarded unchanged,
+and what would mean another resource to whoever normalises it is refused.
+"""
+
+import re
+from typing import Final
+from urllib.parse import unquote
+
+import msgspec
+
+from proxy.errors import NotFound, RequestInvalid
+from proxy.spec.digest import Digest, parse_digest
+from proxy.spec.reference import Repository, Tag, parse_reference, parse_repository
+
+
+class ManifestRoute(msgspec.Struct, frozen=True):
+    """`/v2/<repository>/manifests/<reference>`."""
+
+    repository: Repository
+    reference: Tag | Digest
+
+
+class BlobRoute(msgspec.Struct, frozen=True):
+    """`/v2/<repository>/blobs/<digest>`."""
+
+    repository: Repository
+    digest: Digest
+
+
+class OtherRoute(msgspec.Struct, frozen=True):
+    """Any other path below `/v2/`; the upstream knows what it means."""
+
+    path: str
+
+
+Route = ManifestRoute | BlobRoute | OtherRoute
+
+# Greedy: of `/v2/manifests/manifests/latest` the last `manifests` is the endpoint.
+_CONTENT: Final = re.compile(r"/v2/(.+)/(manifests|blobs)/([^/]+)")
+_BENT: Final = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)|//|%2f|%5c|\\|%00", re.IGNORECASE)
+_PRINTABLE: Final = re.compile(r"[!-~]+")
+
+
+def route(target: str) -> Route:
+    """Return the endpoint of a request target (path and query).
+
+    NotFound for what lies outside `/v2/`; RequestInvalid for a path that could be read as
+    another one; NameInvalid, TagInvalid or DigestInvalid as they say.
+    """
+    path = target.partition("?")[0]
+    if path != "/v2" and not path.startswith("/v2/"):
+        raise NotFound("this is a registry: its API is below /v2/")
+    if _PRINTABLE.fullmatch(target) is None or _BENT.search(path) is not None:
+        raise RequestInvalid("the path holds dot segments, empty segments or escaped slashes")
+    match = _CONTENT.fullmatch(path)
+    if match is None:
+        return OtherRoute(path)
+    name, kind, last = match.groups()
+    if kind == "blobs" and last == "uploads":
+        return OtherRoute(path)
+    repository, last = parse_repository(name), unquote(last)
+    if kind == "manifests":
+        return ManifestRoute(repository, parse_reference(last))
+    return BlobRoute(repository, parse_digest(last))

@@ -1,0 +1,55 @@
+"""Which HTTP headers end at a hop and which describe a body (RFC 9110 7.6.1, 8 and 8.8)."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+Headers = Iterable[tuple[str, str]]
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+# What describes the bytes of one representation and is wrong for any other.
+REPRESENTATION: Final = frozenset(
+    {
+        "accept-ranges",
+        "content-digest",
+        "content-encoding",
+        "content-length",
+        "content-md5",
+        "content-range",
+        "content-type",
+        "digest",
+        "docker-content-digest",
+        "etag",
+        "last-modified",
+        "oci-subject",
+        "repr-digest",
+    }
+)
+
+
+def end_to_end(
+    headers: Headers, *, without: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, str]]:
+    """Yield the headers that a proxy passes on, in order, but for those named in `without`.
+
+    Dropped are hop-by-hop headers and whatever `Connection` names. Names in `without` are in
+    lower case.
+    """
+    pairs = list(headers)
+    dropped = HOP_BY_HOP | without
+    for name, value in pairs:
+        if name.lower() == "connection":
+            dropped |= {option.strip().lower() for option in value.split(",")}
+    return ((name, value) for name, value in pairs if name.lower() not in dropped)

@@ -1,0 +1,56 @@
+"""What is kept of a translation, under which key, and what a store can do."""
+
+from typing import Protocol
+
+import msgspec
+
+from proxy.spec.digest import Digest
+from proxy.spec.media_types import MediaType
+from proxy.spec.reference import Repository
+
+
+class TranslationKey(msgspec.Struct, frozen=True):
+    """Everything that a translation depends on, beside the proxy's signing key.
+
+    The repository is part of every key, though only schema 1 writes it into the manifest:
+    so a translation can be found in its own repository only, whoever asks. `tag` is set
+    for schema 1, which names it, and empty otherwise. `client` names what of the client
+    changes the result or whether there is one.
+    """
+
+    repository: Repository
+    source: Digest
+    target: MediaType
+    tag: str = ""
+    client: str = ""
+
+
+class Translation(msgspec.Struct, frozen=True):
+    """A translated manifest with where it is from.
+
+    `source` is the digest of the manifest that the upstream must confirm before this is
+    shown to anybody.
+    """
+
+    body: bytes
+    media_type: MediaType
+    digest: Digest
+    repository: Repository
+    source: Digest
+    source_type: MediaType
+
+
+class Store(Protocol):
+    """Keeps translations by key and by (repository, translated digest)."""
+
+    async def get(self, key: TranslationKey) -> Translation | None:
+        """Return what was put under `key`, or None."""
+        ...
+
+    async def get_by_digest(self, repository: Repository, digest: Digest) -> Translation | None:
+        """Return the translation of that digest if it was made in `repository`, or None."""
+        ...
+
+    async def put(self, key: TranslationKey, translation: Translation) -> None:
+        """Keep `translation` under `key` and under its digest, replacing what was there."""
+        ...

@@ -1,0 +1,202 @@
+"""What a client understands: its Accept headers, corrected by what is known of its engine.
+
+Accept is a set over all header lines: Docker sends one line per type, in random order and
+without q-values. The User-Agent tells the engine, its version, its os and architecture; the
+rules below say where Accept is not the whole truth. Each rule is data with its reason, so
+that `RULES` can be read as a table and a config can add to it.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from proxy.spec.descriptor import Platform
+from proxy.spec.media_types import Format, MediaType, manifest_type, normalise
+
+ALL_FORMATS: Final = frozenset(Format)
+ALL_INDEXES: Final = frozenset({MediaType.DOCKER_LIST, MediaType.OCI_INDEX})
+_WILDCARDS: Final = frozenset({"*/*", "application/*"})
+
+
+class Client(msgspec.Struct, frozen=True):
+    """What one client understands, and why.
+
+    `formats` are the image manifests it reads, `indexes` the indexes. `others` are media
+    types beyond those of this proxy that it named: what is stored as one of them is sent as
+    it is. `zstd` and `string_commands` tell whether it reads zstd layers and a string where
+    a list of arguments is the rule (Cmd, Entrypoint). `engine` is such as `docker/1.9.1`,
+    empty if the User-Agent names none. `reasons` are for people.
+    """
+
+    formats: frozenset[Format]
+    indexes: frozenset[MediaType]
+    platform: Platform
+    others: frozenset[str] = frozenset()
+    zstd: bool = False
+    string_commands: bool = True
+    engine: str = ""
+    reasons: tuple[str, ...] = ()
+
+    def accepts(self, content_type: str) -> bool:
+        """Tell whether the client named exactly this media type, one of `others`."""
+        return normalise(content_type) in self.others
+
+    @property
+    def words(self) -> str:
+        """How a message to a person names what the client reads."""
+        names = [_FORMAT_WORDS[one] for one in Format if one in self.formats]
+        return " and ".join(names) or "no image format"
+
+
+_FORMAT_WORDS: Final = {
+    Format.SCHEMA1: "Docker schema 1",
+    Format.SCHEMA2: "Docker schema 2",
+    Format.OCI: "OCI images",
+}
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """A correction for the clients whose User-Agent matches; None leaves a point as it is.
+
+    `only` keeps just these formats and indexes of them; `never` takes formats away. `source`
+    says where the fact is from.
+    """
+
+    name: str
+    user_agent: re.Pattern[str]
+    reason: str
+    source: str
+    only: frozenset[Format] | None = None
+    never: frozenset[Format] = frozenset()
+    zstd: bool | None = None
+    string_commands: bool | None = None
+
+
+RULES: Final = (
+    Rule(
+        name="docker-before-1.10",
+        user_agent=re.compile(r"docker/(?:0|1\.[0-9])(?![0-9])"),
+        reason="Docker before 1.10 reads schema 1 only",
+        source="moby 1.10 release notes; measured on 1.6.2, 1.7.1, 1.8.3, 1.9.1",
+        only=frozenset({Format.SCHEMA1}),
+    ),
+    Rule(
+        name="docker-before-1.7",
+        user_agent=re.compile(r"docker/(?:0|1\.[0-6])(?![0-9])"),
+        reason="Docker before 1.7 cannot decode a string Cmd or Entrypoint",
+        source="measured on 1.6.2",
+        string_commands=False,
+    ),
+    Rule(
+        name="docker-19.03.0-19.03.4",
+        user_agent=re.compile(r"docker/19\.03\.[0-4](?![0-9])"),
+        reason="Docker 19.03.0 to 19.03.4 ask for OCI manifests and then refuse them",
+        source="moby issue 39727",
+        never=frozenset({Format.OCI}),
+    ),
+    Rule(
+        name="docker-before-23",
+        user_agent=re.compile(r"docker/(?:[0-9]|1[0-9]|2[0-2])\."),
+        reason="Docker before 23.0 cannot read zstd layers",
+        source="moby 23.0 release notes; measured up to 20.10",
+        zstd=False,
+    ),
+)
+
+_ENGINE: Final = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,30})/v?([0-9][0-9A-Za-z.+~-]{0,40})")
+_OS: Final = re.compile(r"(?:^| )os/([a-z0-9]{1,20})(?= |$)")
+_ARCHITECTURE: Final = re.compile(r"(?:^| )arch/([A-Za-z0-9_]{1,20})(?= |$)")
+_GO_ARCHITECTURES: Final = {"x86_64": "amd64", "i386": "386", "aarch64": "arm64"}
+
+
+def understand(
+    accept: Iterable[str],
+    user_agent: str,
+    *,
+    default_platform: Platform,
+    no_accept: frozenset[Format] = frozenset({Format.SCHEMA1}),
+    rules: Sequence[Rule] = RULES,
+) -> Client:
+    """Return what a client understands.
+
+    `accept` holds the values of all Accept header lines. `no_accept` is what a client reads
+    that names neither a manifest type nor a wildcard: Docker up to 1.9 sends no Accept at
+    all, and distribution answers such a client with schema 1.
+    """
+    formats, indexes, others, reasons = _accepted(accept, no_accept)
+    zstd = Format.OCI in formats
+    string_commands = True
+    for rule in rules:
+        if rule.user_agent.match(user_agent) is None:
+            continue
+        kept = (formats if rule.only is None else rule.only) - rule.never
+        if kept != formats:
+            reasons.append(rule.reason)
+        formats = kept
+        indexes = frozenset(one for one in indexes if one.image_format in kept)
+        zstd = zstd if rule.zstd is None else rule.zstd
+        if rule.string_commands is not None:
+            string_commands = rule.string_commands
+    engine = _ENGINE.match(user_agent)
+    return Client(
+        formats=formats,
+        indexes=indexes,
+        platform=platform_of(user_agent) or default_platform,
+        others=others,
+        zstd=zstd,
+        string_commands=string_commands,
+        engine=engine.group() if engine else "",
+        reasons=tuple(reasons),
+    )
+
+
+def platform_of(user_agent: str) -> Platform | None:
+    """Return the platform that a Docker User-Agent tells (`os/linux arch/amd64`), or None."""
+    os, architecture = _OS.search(user_agent), _ARCHITECTURE.search(user_agent)
+    if os is None or architecture is None:
+        return None
+    name = architecture[1].lower()
+    return Platform(os=os[1], architecture=_GO_ARCHITECTURES.get(name, name))
+
+
+def _accepted(
+    accept: Iterable[str], no_accept: frozenset[Format]
+) -> tuple[frozenset[Format], frozenset[MediaType], frozenset[str], list[str]]:
+    """Read Accept as a set: (formats, indexes, other media types, reasons)."""
+    named = _media_ranges(accept)
+    types = {known for text in named if (known := manifest_type(text)) is not None}
+    others = frozenset(text for text in named if manifest_type(text) is None) - _WILDCARDS
+    if types:
+        formats = frozenset(one.image_format for one in types if not one.is_index)
+        indexes = frozenset(one for one in types if one.is_index)
+        return formats, indexes, others, ["its Accept header names these types"]
+    if not named.isdisjoint(_WILDCARDS):
+        return ALL_FORMATS, ALL_INDEXES, others, ["its Accept header takes anything"]
+    reason = "it names no manifest type in Accept"
+    indexes = ALL_INDEXES if no_accept == ALL_FORMATS else frozenset()
+    return no_accept, indexes, others, [reason]
+
+
+def _media_ranges(accept: Iterable[str]) -> set[str]:
+    """Return the media ranges of all Accept lines, normalised, without those of q=0."""
+    ranges: set[str] = set()
+    refused: set[str] = set()
+    for line in accept:
+        for item in line.split(","):
+            text = normalise(item)
+            if text:
+                (refused if _is_refused(item) else ranges).add(text)
+    return ranges - refused
+
+
+def _is_refused(item: str) -> bool:
+    for parameter in item.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                return float(value) == 0
+            except ValueError:
+                return False
+    return False

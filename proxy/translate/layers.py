@@ -1,0 +1,62 @@
+"""Layers that a client could not use: refused here, by number, before it fails on them.
+
+Only media types are asked: nobody fetches a layer to translate a manifest. A bzip2 or xz
+layer, which old engines read, goes by the name of a gzip or a plain one.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from proxy.errors import (
+    EncryptedLayer,
+    ForeignLayer,
+    NotTranslatable,
+    UnknownCompression,
+    ZstdLayer,
+)
+from proxy.spec.descriptor import Descriptor
+from proxy.spec.media_types import Compression, LayerType
+
+_SHOWN: Final = 200
+
+
+def check_layers(layers: Sequence[Descriptor], *, zstd: bool, foreign: bool) -> None:
+    """Raise unless the client can use every layer; the first that it cannot is named.
+
+    EncryptedLayer and UnknownCompression always; ZstdLayer unless the client reads `zstd`;
+    ForeignLayer unless it fetches `foreign` layers from where their URLs point.
+    """
+    # An image has many layers of one or two types.
+    if all(_problem(text, zstd=zstd, foreign=foreign) is None for text in _types(layers)):
+        return
+    for number, layer in enumerate(layers, 1):
+        problem = _problem(layer.media_type, zstd=zstd, foreign=foreign)
+        if problem is not None:
+            error, reason = problem
+            raise error(f"layer {number} of {len(layers)} {reason}")
+
+
+def _types(layers: Sequence[Descriptor]) -> set[str]:
+    return {layer.media_type for layer in layers}
+
+
+def _problem(text: str, *, zstd: bool, foreign: bool) -> tuple[type[NotTranslatable], str] | None:
+    layer = LayerType(text)
+    if layer.encrypted:
+        return (
+            EncryptedLayer,
+            "is encrypted, which this client cannot read; pull it with a newer one",
+        )
+    if not layer.known or layer.compression is Compression.UNKNOWN:
+        return UnknownCompression, f"is of the unknown type {text[:_SHOWN]!r}"
+    if layer.compression is Compression.ZSTD and not zstd:
+        return ZstdLayer, (
+            "is compressed with zstd, which this client cannot read; "
+            "build the image with gzip layers or pull it with Docker 23 or newer"
+        )
+    if layer.foreign and not foreign:
+        return ForeignLayer, (
+            "is foreign (non-distributable): it is not in the registry and this client "
+            "cannot fetch it from elsewhere"
+        )
+    return None

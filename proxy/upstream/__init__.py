@@ -1,0 +1,1 @@
+"""The registry behind the proxy: the only users of httpx."""

@@ -1,0 +1,200 @@
+"""The upstream registry: manifests and small blobs whole, everything else as a stream.
+
+httpx's exceptions end here. Nothing here knows what a client understands; credentials are
+those in the headers that the caller passes, and leave them only for the upstream itself.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
+
+import httpx
+import msgspec
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from proxy.errors import (
+    UpstreamInvalid,
+    UpstreamTimeout,
+    UpstreamTooLarge,
+    UpstreamUnreachable,
+)
+from proxy.spec.digest import Digest, verify
+from proxy.spec.reference import Repository
+from proxy.upstream.redirects import next_hop
+
+Headers = Iterable[tuple[str, str]]
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A reply read whole: a manifest or an error, or what HEAD tells of one."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+
+class Stream:
+    """A reply whose body is still to come; close it in any case."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self.status: Final = response.status_code
+        self.headers: Final = CIMultiDictProxy(
+            CIMultiDict(
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in response.headers.raw
+            )
+        )
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes; UpstreamError if it ends before it is whole."""
+        try:
+            async for piece in self._response.stream:  # type: ignore[union-attr]  # it is async here
+                yield piece
+        except httpx.HTTPError as error:
+            raise _ours(error) from error
+
+    async def read(self, limit: int, what: str) -> bytes:
+        """Return the whole body and close; UpstreamTooLarge past `limit` bytes."""
+        pieces: list[bytes] = []
+        left = limit
+        try:
+            async for piece in self:
+                left -= len(piece)
+                if left < 0:
+                    raise UpstreamTooLarge(f"the upstream's {what} is larger than {limit} bytes")
+                pieces.append(piece)
+        finally:
+            await self.close()
+        return b"".join(pieces)
+
+    async def close(self) -> None:
+        """Give the connection back, or end it if the body is not at its end."""
+        await self._response.aclose()
+
+
+class UpstreamRegistry:
+    """The registry at `url`; every call is one request, redirects and their bound aside."""
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        url: str,
+        *,
+        manifest_limit: int,
+    ) -> None:
+        self._transport = transport
+        self._url = httpx.URL(url)
+        self._base_path = self._url.raw_path.decode("ascii").rstrip("/")
+        self._manifest_limit = manifest_limit
+
+    @property
+    def origin(self) -> str:
+        """`scheme://host[:port]`, as the upstream would write it into its own links."""
+        return f"{self._url.scheme}://{self._url.netloc.decode('ascii')}"
+
+    @property
+    def base_path(self) -> str:
+        """What stands before `/v2/` on the upstream; empty for most."""
+        return self._base_path
+
+    async def manifest(
+        self,
+        method: str,
+        repository: Repository,
+        reference: str,
+        headers: Headers,
+        query: str = "",
+    ) -> Document:
+        """GET or HEAD a manifest; any status is a result, the body is bounded."""
+        stream = await self.open(
+            method, f"/v2/{repository}/manifests/{reference}{query}", headers, follow=True
+        )
+        body = await stream.read(self._manifest_limit, "manifest")
+        return Document(stream.status, stream.headers, body)
+
+    async def blob(
+        self, repository: Repository, digest: Digest, headers: Headers, limit: int
+    ) -> Document:
+        """GET a small blob; with status 200 its bytes are those of `digest` or DigestMismatch."""
+        stream = await self.open("GET", f"/v2/{repository}/blobs/{digest}", headers, follow=True)
+        body = await stream.read(limit, "config blob")
+        if stream.status == 200:
+            verify(body, digest)
+        return Document(stream.status, stream.headers, body)
+
+    async def open(
+        self,
+        method: str,
+        target: str,
+        headers: Headers,
+        body: AsyncIterator[bytes] | None = None,
+        *,
+        follow: bool = False,
+    ) -> Stream:
+        """Send a request for `target` (path and query, as sent) and return its reply.
+
+        `follow` follows redirects of GET and HEAD, at most five. UpstreamUnreachable,
+        UpstreamTimeout or UpstreamInvalid if there is no reply to return.
+        """
+        url, headers = self._url, list(headers)
+        target = self._base_path + target
+        for _ in range(_MOST_REDIRECTS + 1):
+            stream = await self._send(method, url, target, headers, body)
+            if not follow or stream.status not in _REDIRECTS:
+                return stream
+            await stream.close()
+            location = stream.headers.get("Location")
+            url, target, headers = next_hop(url, target, location, headers)
+        raise UpstreamInvalid(f"the upstream redirected more than {_MOST_REDIRECTS} times")
+
+    async def _send(
+        self,
+        method: str,
+        url: httpx.URL,
+        target: str,
+        headers: Headers,
+        body: AsyncIterator[bytes] | None,
+    ) -> Stream:
+        request = httpx.Request(
+            method,
+            url,
+            headers=list(headers),
+            stream=_Body(body),
+            extensions={"target": target.encode("ascii")},
+        )
+        try:
+            return Stream(await self._transport.handle_async_request(request))
+        except httpx.HTTPError as error:
+            raise _ours(error) from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+
+_MOST_REDIRECTS: Final = 5
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request body that is passed on as it comes."""
+
+    def __init__(self, pieces: AsyncIterator[bytes] | None) -> None:
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._pieces is not None:
+            async for piece in self._pieces:
+                yield piece
+
+
+def _ours(error: httpx.HTTPError) -> UpstreamUnreachable | UpstreamTimeout | UpstreamInvalid:
+    """Return our error for httpx's; its text names hosts and ports, never headers."""
+    if isinstance(error, httpx.TimeoutException):
+        kind = "connection" if isinstance(error, httpx.ConnectTimeout) else "reply"
+        return UpstreamTimeout(f"the upstream gave no {kind} in time")
+    if isinstance(error, httpx.ConnectError):
+        return UpstreamUnreachable("the upstream cannot be reached")
+    if isinstance(error, httpx.RemoteProtocolError):
+        return UpstreamInvalid("the upstream's reply broke off or is no HTTP")
+    return UpstreamUnreachable("the connection to the upstream broke")

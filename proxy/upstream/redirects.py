@@ -1,0 +1,41 @@
+"""Where a redirect of the upstream leads, and what of the request may go there.
+
+A registry redirects blobs to object storage. Credentials are for the registry alone: sent
+along, they would be disclosed, and S3 refuses a request that carries them beside a presigned
+query ("Only one auth mechanism allowed").
+"""
+
+from typing import Final
+
+import httpx
+
+from proxy.errors import UpstreamInvalid
+
+_FOR_THE_REGISTRY_ALONE: Final = frozenset({"authorization", "cookie"})
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+def next_hop(
+    url: httpx.URL, target: str, location: str | None, headers: list[tuple[str, str]]
+) -> tuple[httpx.URL, str, list[tuple[str, str]]]:
+    """Return (url, target, headers) of the request that follows a redirect.
+
+    UpstreamInvalid for a Location that is missing, no URL, or not of http or https; the
+    message does not repeat it, for its query may be a presigned secret.
+    """
+    if not location:
+        raise UpstreamInvalid("the upstream redirected without a Location")
+    try:
+        here = url.copy_with(raw_path=target.encode("ascii"))
+        there = here.join(location)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise UpstreamInvalid("the upstream redirected to something that is no URL") from error
+    if there.scheme not in _PORTS or not there.host:
+        raise UpstreamInvalid(f"the upstream redirected to a forbidden scheme: {there.scheme[:20]}")
+    if _origin(there) != _origin(url):
+        headers = [pair for pair in headers if pair[0].lower() not in _FOR_THE_REGISTRY_ALONE]
+    return there, there.raw_path.decode("ascii"), headers
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or _PORTS[url.scheme]
