@@ -1,0 +1,49 @@
+# The two commands of a newcomer are `make run` and `make test`. PYTHON is any Python >= 3.11.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench fuzz clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+# Set up anew whenever what is wanted has changed; a half-made environment is never taken for one.
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("regshim needs Python 3.11 or newer; try: make PYTHON=python3.12 " if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,redis,uvloop]'
+	@touch $@
+
+run: .venv/.ready ## serve in front of an embedded sample registry, or with CONFIG=file that config
+ifdef CONFIG
+	@$(BIN)/regshim serve --config $(CONFIG)
+else
+	@$(BIN)/regshim serve --sample
+endif
+
+lint: .venv/.ready ## format check, ruff, mypy, import-linter
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: lint ## lint, then all tests; peers that are missing are skipped with a reason
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --include='proxy/spec/*,proxy/manifest/*,proxy/translate/*' --fail-under=98 > .coverage-core.txt \
+		|| { cat .coverage-core.txt; echo 'branch coverage of the pure core is under 98 %'; exit 1; }
+	@$(BIN)/coverage report --fail-under=92
+
+format: .venv/.ready ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.ready ## measure; prints tables, writes nothing
+	$(BIN)/python -m bench.translate
+
+fuzz: .venv/.ready ## the long run of the property tests and of the comparison with docker-registry
+	REGSHIM_HYPOTHESIS_PROFILE=fuzz REGSHIM_FUZZ_EXAMPLES=5000 $(BIN)/pytest tests/translate tests/manifest tests/spec
+
+clean: ## remove what the targets made
+	rm -rf .venv .peers .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info
