@@ -1,5 +1,6 @@
 """What is asked of the Puller and what it answers: values, no I/O."""
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -17,11 +18,15 @@ from proxy.upstream.client import Document
 _EVERY_TYPE: Final = ", ".join(MediaType)
 
 
+def _unheard(_: str) -> None:
+    pass
+
+
 class PullRequest(msgspec.Struct, frozen=True):
     """A GET or HEAD of a manifest.
 
     `headers` are those that the upstream may see, without Accept and conditions; `query` is
-    the query string with its `?`, or empty.
+    the query string with its `?`, or empty. `note` is told each step of the way, for people.
     """
 
     method: str
@@ -29,6 +34,7 @@ class PullRequest(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...]
     client: Client
     query: str = ""
+    note: Callable[[str], None] = _unheard
 
     @property
     def authorization(self) -> str:

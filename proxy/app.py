@@ -1,9 +1,10 @@
 """The only place where the parts are wired together."""
 
 import asyncio
+import re
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -11,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from proxy import __version__, sample
-from proxy.config import Config, Upstream, Url
+from proxy.config import ClientRule, Config, Upstream, Url
 from proxy.handlers.blobs import Blobs
 from proxy.handlers.exchange import drop_added_headers
 from proxy.handlers.manifests import Manifests
@@ -20,10 +21,11 @@ from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.routing import BlobRoute, ManifestRoute, route
 from proxy.keyfile import load_or_create
 from proxy.pull import Puller
+from proxy.sources import Sources
 from proxy.spec.descriptor import parse_platform
 from proxy.spec.media_types import Format, MediaType
 from proxy.store.memory import MemoryStore
-from proxy.translate.client import ALL_FORMATS, Client, understand
+from proxy.translate.client import ALL_FORMATS, RULES, Rule, Settings
 from proxy.translate.jws import SigningKey
 from proxy.upstream.client import UpstreamRegistry
 from proxy.upstream.transport import READ_AHEAD, AiohttpTransport
@@ -49,13 +51,13 @@ def build(config: Config, key: SigningKey) -> web.Application:
             manifest_limit=config.limits.manifest,
         )
         passthrough = Passthrough(upstream)
-        puller = Puller(
+        sources = Sources(
             upstream,
-            MemoryStore(config.cache.memory),
-            key,
             config_blob_limit=config.limits.config_blob,
+            index_limit=config.limits.index_children,
         )
-        app[_MANIFESTS] = Manifests(puller, _Understand(config), passthrough)
+        puller = Puller(sources, MemoryStore(config.cache.memory), key)
+        app[_MANIFESTS] = Manifests(puller, client_settings(config), passthrough)
         app[_BLOBS] = Blobs(upstream, passthrough, redirects=config.upstream.blob_redirects)
         app[_PASSTHROUGH] = passthrough
         yield
@@ -76,18 +78,34 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
     return await request.app[_PASSTHROUGH].forward(request)
 
 
-class _Understand:
-    """`understand` with the settings of the config."""
+def client_settings(config: Config) -> Settings:
+    """Return what a config says of clients; its rules come after the built-in ones."""
+    translate = config.translate
+    return Settings(
+        default_platform=parse_platform(translate.default_platform),
+        no_accept=frozenset({Format.SCHEMA1}) if translate.no_accept == "schema1" else ALL_FORMATS,
+        rules=(*RULES, *(_rule(number, rule) for number, rule in enumerate(translate.clients))),
+        fallbacks={
+            parse_platform(name): tuple(parse_platform(other) for other in others)
+            for name, others in translate.platform_fallbacks.items()
+        },
+    )
 
-    def __init__(self, config: Config) -> None:
-        self._platform = parse_platform(config.translate.default_platform)
-        schema1 = config.translate.no_accept == "schema1"
-        self._no_accept = frozenset({Format.SCHEMA1}) if schema1 else ALL_FORMATS
 
-    def __call__(self, accept: Sequence[str], user_agent: str) -> Client:
-        return understand(
-            accept, user_agent, default_platform=self._platform, no_accept=self._no_accept
-        )
+_INDEXES: Final = {"docker": MediaType.DOCKER_LIST, "oci": MediaType.OCI_INDEX}
+
+
+def _rule(number: int, rule: ClientRule) -> Rule:
+    return Rule(
+        name=f"translate.clients[{number}]",
+        user_agent=re.compile(rule.user_agent),
+        reason="the configuration says so",
+        source="the configuration",
+        formats=None if rule.formats is None else frozenset(Format(one) for one in rule.formats),
+        indexes=None if rule.indexes is None else frozenset(_INDEXES[one] for one in rule.indexes),
+        zstd=rule.zstd,
+        platform=None if rule.platform is None else parse_platform(rule.platform),
+    )
 
 
 @asynccontextmanager

@@ -47,6 +47,12 @@ class PlatformName(str):
     __slots__ = ()
 
 
+class Regex(str):
+    """A regular expression, as Python's `re` reads it."""
+
+    __slots__ = ()
+
+
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A mapping of the file: unknown keys are refused, so that a typing error is seen."""
 
@@ -78,17 +84,49 @@ class Upstream(_Section, frozen=True):
     blob_redirects: Literal["follow", "pass"] = "follow"
 
 
+class ClientRule(_Section, frozen=True):
+    """What the clients whose User-Agent matches read, whatever their Accept says.
+
+    Without `indexes`, those of the formats that are left; what is not given stays as it is.
+    """
+
+    user_agent: Regex
+    formats: tuple[Literal["schema1", "schema2", "oci"], ...] | None = None
+    indexes: tuple[Literal["docker", "oci"], ...] | None = None
+    zstd: bool | None = None
+    platform: PlatformName | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that contradicts itself; msgspec adds the key path."""
+        if (self.formats, self.indexes, self.zstd, self.platform) == (None, None, None, None):
+            raise ValueError("the rule changes nothing")
+        if self.formats is None:
+            return
+        if not self.formats:
+            raise ValueError("`formats` is empty: such a client could be given nothing")
+        needs = {"docker": "schema2", "oci": "oci"}
+        for index in self.indexes or ():
+            if needs[index] not in self.formats:
+                raise ValueError(f"reads {index} indexes but not the {needs[index]} images in them")
+        if self.zstd and self.formats == ("schema1",):
+            raise ValueError("reads zstd layers but only schema 1, which cannot name them")
+
+
 class Translate(_Section, frozen=True):
     """How it is decided what a client gets.
 
     `default_platform` is for clients whose User-Agent tells none. `no_accept` is what a
     client gets that names no manifest type. `signing_key_file` is made on the first start;
-    without it each start signs with a key of its own.
+    without it each start signs with a key of its own. `platform_fallbacks` are platforms that
+    another one runs too: `{linux/amd64: [linux/386]}`. `clients` are asked in their order,
+    after the built-in rules.
     """
 
     default_platform: PlatformName = PlatformName("linux/amd64")
     no_accept: Literal["schema1", "stored"] = "schema1"
     signing_key_file: Path | None = None
+    platform_fallbacks: dict[PlatformName, tuple[PlatformName, ...]] = {}
+    clients: tuple[ClientRule, ...] = ()
 
 
 class Cache(_Section, frozen=True):
@@ -98,10 +136,11 @@ class Cache(_Section, frozen=True):
 
 
 class Limits(_Section, frozen=True):
-    """The largest documents that are read into memory."""
+    """The largest documents that are read into memory, and the most images of an index."""
 
     manifest: Bytes = Bytes(4 << 20)
     config_blob: Bytes = Bytes(8 << 20)
+    index_children: Annotated[int, msgspec.Meta(ge=1)] = 256
 
 
 class Log(_Section, frozen=True):
@@ -204,6 +243,14 @@ def _read_url(text: str) -> Url:
     return Url(text.rstrip("/"))
 
 
+def _read_regex(text: str) -> Regex:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    return Regex(text)
+
+
 def _read_platform(text: str) -> PlatformName:
     parse_platform(text)
     return PlatformName(text)
@@ -214,6 +261,7 @@ _READERS: Final[dict[type, Callable[[str], object]]] = {
     Seconds: _read_seconds,
     Url: _read_url,
     PlatformName: _read_platform,
+    Regex: _read_regex,
     Path: Path,
 }
 

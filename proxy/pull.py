@@ -8,29 +8,34 @@ Two laws hold here:
 - What was asked for by digest is never translated.
 """
 
+import asyncio
 from typing import Final
 
 import msgspec
 
 from proxy.answer import Answer, PullRequest, as_it_is, as_stored, not_ours, picked, translated
-from proxy.errors import NoTranslation, UnsuitableIndex, UpstreamInvalid
+from proxy.errors import NoPlatform, NoTranslation, NotTranslatable, UpstreamInvalid
 from proxy.flights import Flights
 from proxy.manifest.image import ImageManifest
 from proxy.manifest.index import Index
 from proxy.manifest.parse import parse, stored_type
-from proxy.spec.digest import Digest, digest_of, is_digest, parse_digest, verify
+from proxy.sources import Sources, UpstreamRefused
+from proxy.spec.descriptor import Descriptor, Platform
+from proxy.spec.digest import Digest, digest_of, is_digest, parse_digest
 from proxy.spec.media_types import MediaType, manifest_type
 from proxy.spec.reference import Tag, is_referrers_tag
-from proxy.store.record import Store, Translation, TranslationKey
+from proxy.store.record import LeftOut, Store, Translation, TranslationKey
 from proxy.translate.docker_oci import translate_image
+from proxy.translate.index import Child, child_type, translate_index
 from proxy.translate.jws import SigningKey
 from proxy.translate.negotiate import Action, plan
-from proxy.translate.platforms import select
+from proxy.translate.platforms import runs, select
 from proxy.translate.to_schema1 import to_schema1
 from proxy.translate.translated import TranslatedManifest
-from proxy.upstream.client import Document, UpstreamRegistry
+from proxy.upstream.client import Document
 
-_DEEPEST_INDEX: Final = 2
+_CHILDREN_AT_ONCE: Final = 8
+_IMAGES: Final = frozenset({MediaType.SCHEMA2, MediaType.OCI_MANIFEST})
 
 
 class _Stored(msgspec.Struct, frozen=True):
@@ -41,31 +46,14 @@ class _Stored(msgspec.Struct, frozen=True):
     body: bytes | None = None
 
 
-class _UpstreamRefused(Exception):
-    """The upstream refused a document that a translation needs; its answer is the client's."""
-
-    def __init__(self, document: Document) -> None:
-        super().__init__()
-        self.document = document
-
-
 class Puller:
     """Answers pulls of manifests; one for the whole process."""
 
-    def __init__(
-        self,
-        upstream: UpstreamRegistry,
-        store: Store,
-        key: SigningKey,
-        *,
-        config_blob_limit: int,
-    ) -> None:
-        self._upstream = upstream
+    def __init__(self, sources: Sources, store: Store, key: SigningKey) -> None:
+        self._sources = sources
         self._store = store
         self._key = key
-        self._config_blob_limit = config_blob_limit
-        self._documents: Flights[Document] = Flights()
-        self._translations: Flights[Translation] = Flights()
+        self._flights: Flights[Translation] = Flights()
 
     async def by_tag(self, request: PullRequest, tag: Tag) -> Answer:
         """Answer a pull by tag: as stored, or translated for this client.
@@ -73,7 +61,7 @@ class Puller:
         NotTranslatable if there is no honest translation, UpstreamError if the upstream
         does not answer as a registry does; the upstream's own errors are answers.
         """
-        document = await self._ask(request, tag)
+        document = await self._sources.ask(request, tag)
         if document.status != 200:
             return as_it_is(document)
         if request.method == "HEAD":
@@ -83,7 +71,7 @@ class Puller:
             return answer or await self.by_tag(request.as_get(), tag)
         try:
             return await self._from_body(request, tag, document)
-        except _UpstreamRefused as refused:
+        except UpstreamRefused as refused:
             return as_it_is(refused.document)
 
     async def by_digest(self, request: PullRequest, digest: Digest) -> Answer | None:
@@ -91,7 +79,7 @@ class Puller:
         translation = await self._store.get_by_digest(request.repository, digest)
         if translation is None:
             return None
-        confirmation = await self._ask(request, translation.source)
+        confirmation = await self._sources.ask(request, translation.source)
         if confirmation.status != 200:
             return as_it_is(confirmation)
         return translated(confirmation, translation, "by digest")
@@ -109,65 +97,84 @@ class Puller:
             return as_stored("HEAD", head, media_type)
         if what.target is None:
             return None
-        translation = await self._store.get(_key(request, tag, Digest(digest), what.target))
+        translation = await self._known(request, _key(request, tag, digest, what.target))
         return None if translation is None else translated(head, translation, "cached")
 
     async def _from_body(self, request: PullRequest, tag: Tag, document: Document) -> Answer:
         media_type = stored_type(document.body, document.headers.get("Content-Type"))
         if media_type is None:
             return not_ours(document, request.client)
+        stored = _Stored(media_type, digest_of(document.body), document.body)
+        request.note(f"stored is {media_type.words}: {stored.digest}, {len(document.body)} bytes")
         if is_referrers_tag(tag):
+            request.note("a tag of the referrers fallback schema is never translated")
             return as_stored("GET", document, media_type)
         what = plan(media_type, request.client)
         if what.action is Action.AS_STORED:
             return as_stored("GET", document, media_type)
-        stored = _Stored(media_type, digest_of(document.body), document.body)
         if what.action is Action.PICK:
             stored = await self._pick(request, stored)
             what = plan(stored.media_type, request.client)
         if what.target is None or what.action is Action.AS_STORED:
-            child = stored.body or await self._manifest(request, stored.digest)
+            child = stored.body or await self._sources.manifest(request, stored.digest)
             return picked(document, child, stored.media_type, stored.digest)
+        request.note(f"translate {stored.media_type.words} to {what.target.words}")
         key = _key(request, tag, stored.digest, what.target)
-        translation = await self._store.get(key)
+        translation = await self._known(request, key)
         if translation is not None:
             return translated(document, translation, "cached")
-        translation = await self._translations.join(
-            (key, request.authorization), lambda: self._translate(request, key, stored)
-        )
+        translation = await self._translation(request, key, stored)
+        _must_suit(request, translation)
         return translated(document, translation, "new")
 
     async def _pick(self, request: PullRequest, stored: _Stored) -> _Stored:
-        """Return the image of an index that suits the client, walking nested indexes."""
-        for _ in range(_DEEPEST_INDEX):
-            body = stored.body or await self._manifest(request, stored.digest)
-            index = parse(body, stored.media_type)
-            assert isinstance(index, Index)  # noqa: S101  narrows: the type said so
-            child = select(index, request.client.platform)
-            stored = await self._child(request, parse_digest(child.digest), child.media_type)
-            if not stored.media_type.is_index:
-                return stored
-        raise UnsuitableIndex(f"indexes are nested more than {_DEEPEST_INDEX} deep behind this tag")
-
-    async def _child(self, request: PullRequest, digest: Digest, media_type: str) -> _Stored:
-        """Name a child of an index, fetching it only if its descriptor does not say what it is."""
-        known = manifest_type(media_type)
+        """Return the image of an index that suits the client."""
+        index = parse(stored.body or b"", stored.media_type)
+        assert isinstance(index, Index)  # noqa: S101  narrows: only indexes are picked from
+        child = select(await self._sources.images(request, index), request.client.platforms)
+        request.note(f"pick the image for {child.platform or 'any platform'}: {child.digest}")
+        digest, known = parse_digest(child.digest), manifest_type(child.media_type)
         if known is not None:
             return _Stored(known, digest)
-        body = await self._manifest(request, digest)
+        body = await self._sources.manifest(request, digest)
         shown = stored_type(body, None)
-        if shown is None:
-            raise UpstreamInvalid(f"the child {digest} of this index is no manifest")
+        if shown is None or shown.is_index:
+            raise UpstreamInvalid(f"the child {digest} of this index is no image")
         return _Stored(shown, digest, body)
+
+    async def _known(self, request: PullRequest, key: TranslationKey) -> Translation | None:
+        """Return what the store has under `key`, if all that it points to is there too."""
+        translation = await self._store.get(key)
+        if translation is None:
+            return None
+        for child in translation.children:
+            # Asking also keeps it: an index that is in use must not outlive its children.
+            if await self._store.get_by_digest(key.repository, child) is None:
+                return None
+        _must_suit(request, translation)
+        return translation
+
+    async def _translation(
+        self, request: PullRequest, key: TranslationKey, stored: _Stored
+    ) -> Translation:
+        return await self._flights.join(
+            (key, request.authorization), lambda: self._translate(request, key, stored)
+        )
 
     async def _translate(
         self, request: PullRequest, key: TranslationKey, stored: _Stored
     ) -> Translation:
-        body = stored.body or await self._manifest(request, stored.digest)
+        body = stored.body or await self._sources.manifest(request, stored.digest)
         manifest = parse(body, stored.media_type)
-        if not isinstance(manifest, ImageManifest):
+        children: list[Child | LeftOut] = []
+        if isinstance(manifest, ImageManifest):
+            result = await self._translate_image(request, key, manifest)
+        elif isinstance(manifest, Index):
+            children = await self._translate_children(request, key, manifest)
+            listed = [child for child in children if isinstance(child, Child)]
+            result = translate_index(listed, key.target)
+        else:
             raise NoTranslation(f"there is no translation of {stored.media_type.words}")
-        result = await self._translate_image(request, key, manifest)
         translation = Translation(
             body=result.body,
             media_type=result.media_type,
@@ -175,6 +182,12 @@ class Puller:
             repository=request.repository,
             source=stored.digest,
             source_type=stored.media_type,
+            children=tuple(
+                Digest(child.digest)
+                for child in children
+                if isinstance(child, Child) and child.translated
+            ),
+            left_out=tuple(child for child in children if isinstance(child, LeftOut)),
         )
         await self._store.put(key, translation)
         return translation
@@ -184,7 +197,7 @@ class Puller:
     ) -> TranslatedManifest:
         if not key.target.is_schema1:
             return translate_image(image, key.target, zstd=request.client.zstd)
-        config = await self._config_blob(request, parse_digest(image.config.digest))
+        config = await self._sources.config_blob(request, parse_digest(image.config.digest))
         return to_schema1(
             image,
             config,
@@ -194,29 +207,38 @@ class Puller:
             string_commands=request.client.string_commands,
         )
 
-    async def _manifest(self, request: PullRequest, digest: Digest) -> bytes:
-        """Return a stored manifest by its digest, verified."""
-        document = await self._ask(request.as_get(), digest)
-        _must_be_there(document, f"the manifest {digest} that it points to")
-        verify(document.body, digest)
-        return document.body
+    async def _translate_children(
+        self, request: PullRequest, key: TranslationKey, index: Index
+    ) -> list[Child | LeftOut]:
+        bound = asyncio.Semaphore(_CHILDREN_AT_ONCE)
 
-    async def _config_blob(self, request: PullRequest, digest: Digest) -> bytes:
-        document = await self._upstream.blob(
-            request.repository, digest, request.headers, self._config_blob_limit
-        )
-        _must_be_there(document, f"its config blob {digest}")
-        return document.body
+        async def translate(image: Descriptor) -> Child | LeftOut | None:
+            async with bound:
+                return await self._translate_child(request, image, child_type(key.target))
 
-    async def _ask(self, request: PullRequest, reference: str) -> Document:
-        """Ask the upstream for a manifest in whatever format it is stored."""
-        accept = request.accept
-        headers = (*request.headers, ("Accept", accept), ("Accept-Encoding", "identity"))
-        method, repository, query = request.method, request.repository, request.query
-        return await self._documents.join(
-            (method, repository, reference, query, request.authorization, accept),
-            lambda: self._upstream.manifest(method, repository, reference, headers, query),
-        )
+        images = await self._sources.images(request, index)
+        results = await asyncio.gather(*(translate(image) for image in images))
+        return [result for result in results if result is not None]
+
+    async def _translate_child(
+        self, request: PullRequest, image: Descriptor, target: MediaType
+    ) -> Child | LeftOut | None:
+        """Return an image as a translated index has it; None for what is no image."""
+        media_type, digest = manifest_type(image.media_type), parse_digest(image.digest)
+        if media_type not in _IMAGES or media_type is None:
+            return None
+        if media_type is target:
+            return Child(target, image.size, digest, image.platform)
+        key = _key(request, Tag(""), digest, target)
+        try:
+            translation = await self._store.get(key) or await self._translation(
+                request, key, _Stored(media_type, digest)
+            )
+        except NotTranslatable as error:
+            request.note(f"leave out {image.platform}: {error.message}")
+            return LeftOut(image.platform or Platform("unknown", "unknown"), error.message)
+        size = len(translation.body)
+        return Child(target, size, translation.digest, image.platform, translated=True)
 
 
 def _key(request: PullRequest, tag: Tag, source: Digest, target: MediaType) -> TranslationKey:
@@ -229,9 +251,17 @@ def _key(request: PullRequest, tag: Tag, source: Digest, target: MediaType) -> T
     return TranslationKey(request.repository, source, target, client=reads)
 
 
-def _must_be_there(document: Document, what: str) -> None:
-    """Raise unless a document that a translation needs came with status 200."""
-    if document.status == 404:
-        raise UpstreamInvalid(f"the upstream has this manifest, but not {what}")
-    if document.status != 200:
-        raise _UpstreamRefused(document)
+def _must_suit(request: PullRequest, translation: Translation) -> None:
+    """Raise if a translated index lacks just the image that this client would take of it."""
+    if not translation.left_out:
+        return
+    platforms = request.client.platforms
+    index = parse(translation.body, translation.media_type)
+    assert isinstance(index, Index)  # noqa: S101  narrows: images have nothing to leave out
+    try:
+        select(index.manifests, platforms)
+    except NoPlatform:
+        for image in translation.left_out:
+            if runs(image.platform, platforms):
+                raise NoTranslation(f"the image for {image.platform}: {image.reason}") from None
+        raise

@@ -1,6 +1,5 @@
 """GET and HEAD of a manifest: what this client gets of it, and the headers that say so."""
 
-from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -14,10 +13,7 @@ from proxy.pull import Puller
 from proxy.spec.digest import is_digest
 from proxy.spec.http_headers import REPRESENTATION
 from proxy.spec.reference import Tag
-from proxy.translate.client import Client
-
-Understand = Callable[[Sequence[str], str], Client]
-"""(Accept header lines, User-Agent) → what the client understands."""
+from proxy.translate.client import Settings, understand
 
 # What a client says of its copy is compared here, with what this client would be sent.
 _ANSWERED_HERE: Final = frozenset(
@@ -44,17 +40,19 @@ _VARY: Final = "Accept, User-Agent"
 class Manifests:
     """Answers GET and HEAD of manifests."""
 
-    def __init__(self, puller: Puller, understand: Understand, passthrough: Passthrough) -> None:
+    def __init__(self, puller: Puller, settings: Settings, passthrough: Passthrough) -> None:
         self._puller = puller
-        self._understand = understand
+        self._settings = settings
         self._passthrough = passthrough
 
     async def answer(self, request: web.Request, route: ManifestRoute) -> web.StreamResponse:
         """Answer a pull by tag or by digest."""
         access = request[ACCESS]
         access.repository, access.reference = route.repository, route.reference
-        client = self._understand(
-            request.headers.getall("Accept", []), request.headers.get("User-Agent", "")
+        client = understand(
+            request.headers.getall("Accept", []),
+            request.headers.get("User-Agent", ""),
+            self._settings,
         )
         access.engine = client.engine
         pull = PullRequest(

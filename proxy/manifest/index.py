@@ -25,13 +25,16 @@ class IndexView(msgspec.Struct):
     manifests: tuple[Descriptor, ...]
 
 
-def is_attestation(child: Descriptor) -> bool:
-    """Tell whether a child of an index is BuildKit's attestation of another one, not an image.
+def is_image(child: Descriptor) -> bool:
+    """Tell whether a child of an index is an image (or an index of images).
 
-    BuildKit marks it by an annotation and by the platform `unknown/unknown`; either alone
-    counts, for tools exist that drop the one or the other.
+    Other children are artifacts, which name their type, and BuildKit's attestations, marked by
+    an annotation and by the platform `unknown/unknown`; either alone counts, for tools exist
+    that drop the one or the other.
     """
+    if child.artifact_type:
+        return False
     if child.annotations and "vnd.docker.reference.type" in child.annotations:
-        return True
+        return False
     platform = child.platform
-    return platform is not None and (platform.os, platform.architecture) == ("unknown", "unknown")
+    return platform is None or (platform.os, platform.architecture) != ("unknown", "unknown")

@@ -4,6 +4,7 @@ from typing import Protocol
 
 import msgspec
 
+from proxy.spec.descriptor import Platform
 from proxy.spec.digest import Digest
 from proxy.spec.media_types import MediaType
 from proxy.spec.reference import Repository
@@ -25,11 +26,19 @@ class TranslationKey(msgspec.Struct, frozen=True):
     client: str = ""
 
 
+class LeftOut(msgspec.Struct, frozen=True):
+    """An image that a translated index does not have, and why."""
+
+    platform: Platform
+    reason: str
+
+
 class Translation(msgspec.Struct, frozen=True):
     """A translated manifest with where it is from.
 
     `source` is the digest of the manifest that the upstream must confirm before this is
-    shown to anybody.
+    shown to anybody. Of a translated index, `children` are the translated digests that it
+    points to, and `left_out` the images that could not be translated, with their reasons.
     """
 
     body: bytes
@@ -38,6 +47,8 @@ class Translation(msgspec.Struct, frozen=True):
     repository: Repository
     source: Digest
     source_type: MediaType
+    children: tuple[Digest, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class Store(Protocol):

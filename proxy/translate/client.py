@@ -7,7 +7,7 @@ that `RULES` can be read as a table and a config can add to it.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -25,14 +25,15 @@ class Client(msgspec.Struct, frozen=True):
 
     `formats` are the image manifests it reads, `indexes` the indexes. `others` are media
     types beyond those of this proxy that it named: what is stored as one of them is sent as
-    it is. `zstd` and `string_commands` tell whether it reads zstd layers and a string where
-    a list of arguments is the rule (Cmd, Entrypoint). `engine` is such as `docker/1.9.1`,
-    empty if the User-Agent names none. `reasons` are for people.
+    it is. `platforms` are those that it runs, best first. `zstd` and `string_commands` tell
+    whether it reads zstd layers and a string where a list of arguments is the rule (Cmd,
+    Entrypoint). `engine` is such as `docker/1.9.1`, empty if the User-Agent names none.
+    `reasons` are for people.
     """
 
     formats: frozenset[Format]
     indexes: frozenset[MediaType]
-    platform: Platform
+    platforms: tuple[Platform, ...]
     others: frozenset[str] = frozenset()
     zstd: bool = False
     string_commands: bool = True
@@ -60,18 +61,21 @@ _FORMAT_WORDS: Final = {
 class Rule(msgspec.Struct, frozen=True):
     """A correction for the clients whose User-Agent matches; None leaves a point as it is.
 
-    `only` keeps just these formats and indexes of them; `never` takes formats away. `source`
-    says where the fact is from.
+    `formats` are what such a client reads, whatever it says; `never` takes formats away from
+    what it says. `indexes` likewise; without it, those of the formats that are left. `source`
+    says where the fact is from. Later rules see what earlier ones left.
     """
 
     name: str
     user_agent: re.Pattern[str]
     reason: str
     source: str
-    only: frozenset[Format] | None = None
+    formats: frozenset[Format] | None = None
     never: frozenset[Format] = frozenset()
+    indexes: frozenset[MediaType] | None = None
     zstd: bool | None = None
     string_commands: bool | None = None
+    platform: Platform | None = None
 
 
 RULES: Final = (
@@ -80,7 +84,7 @@ RULES: Final = (
         user_agent=re.compile(r"docker/(?:0|1\.[0-9])(?![0-9])"),
         reason="Docker before 1.10 reads schema 1 only",
         source="moby 1.10 release notes; measured on 1.6.2, 1.7.1, 1.8.3, 1.9.1",
-        only=frozenset({Format.SCHEMA1}),
+        formats=frozenset({Format.SCHEMA1}),
     ),
     Rule(
         name="docker-before-1.7",
@@ -111,45 +115,53 @@ _ARCHITECTURE: Final = re.compile(r"(?:^| )arch/([A-Za-z0-9_]{1,20})(?= |$)")
 _GO_ARCHITECTURES: Final = {"x86_64": "amd64", "i386": "386", "aarch64": "arm64"}
 
 
-def understand(
-    accept: Iterable[str],
-    user_agent: str,
-    *,
-    default_platform: Platform,
-    no_accept: frozenset[Format] = frozenset({Format.SCHEMA1}),
-    rules: Sequence[Rule] = RULES,
-) -> Client:
-    """Return what a client understands.
+class Settings(msgspec.Struct, frozen=True):
+    """What a config says of clients.
 
-    `accept` holds the values of all Accept header lines. `no_accept` is what a client reads
-    that names neither a manifest type nor a wildcard: Docker up to 1.9 sends no Accept at
-    all, and distribution answers such a client with schema 1.
+    `no_accept` is what a client reads that names neither a manifest type nor a wildcard:
+    Docker up to 1.9 sends no Accept at all, and distribution answers such a client with
+    schema 1. `fallbacks` are platforms that another one runs too, best first.
     """
-    formats, indexes, others, reasons = _accepted(accept, no_accept)
-    zstd = Format.OCI in formats
+
+    default_platform: Platform = Platform(os="linux", architecture="amd64")
+    no_accept: frozenset[Format] = frozenset({Format.SCHEMA1})
+    rules: tuple[Rule, ...] = RULES
+    fallbacks: dict[Platform, tuple[Platform, ...]] = {}
+
+
+def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Client:
+    """Return what a client understands; `accept` holds the values of all Accept lines."""
+    formats, indexes, others, reason = _accepted(accept, settings.no_accept)
+    reasons = [reason]
+    zstd: bool | None = None
     string_commands = True
-    for rule in rules:
+    platform = platform_of(user_agent)
+    for rule in settings.rules:
         if rule.user_agent.match(user_agent) is None:
             continue
-        kept = (formats if rule.only is None else rule.only) - rule.never
-        if kept != formats:
-            reasons.append(rule.reason)
-        formats = kept
-        indexes = frozenset(one for one in indexes if one.image_format in kept)
+        reasons.append(f"{rule.name}: {rule.reason}")
+        formats = (formats if rule.formats is None else rule.formats) - rule.never
+        indexes = _indexes(indexes if rule.indexes is None else rule.indexes, formats)
         zstd = zstd if rule.zstd is None else rule.zstd
-        if rule.string_commands is not None:
-            string_commands = rule.string_commands
+        string_commands = string_commands if rule.string_commands is None else rule.string_commands
+        platform = rule.platform or platform
+    platform = platform or settings.default_platform
     engine = _ENGINE.match(user_agent)
     return Client(
         formats=formats,
         indexes=indexes,
-        platform=platform_of(user_agent) or default_platform,
+        platforms=(platform, *settings.fallbacks.get(platform, ())),
         others=others,
-        zstd=zstd,
+        # zstd layers came with OCI: an engine that must be given another format has none.
+        zstd=Format.OCI in formats if zstd is None else zstd,
         string_commands=string_commands,
         engine=engine.group() if engine else "",
         reasons=tuple(reasons),
     )
+
+
+def _indexes(indexes: frozenset[MediaType], formats: frozenset[Format]) -> frozenset[MediaType]:
+    return frozenset(one for one in indexes if one.image_format in formats)
 
 
 def platform_of(user_agent: str) -> Platform | None:
@@ -163,20 +175,19 @@ def platform_of(user_agent: str) -> Platform | None:
 
 def _accepted(
     accept: Iterable[str], no_accept: frozenset[Format]
-) -> tuple[frozenset[Format], frozenset[MediaType], frozenset[str], list[str]]:
-    """Read Accept as a set: (formats, indexes, other media types, reasons)."""
+) -> tuple[frozenset[Format], frozenset[MediaType], frozenset[str], str]:
+    """Read Accept as a set: (formats, indexes, other media types, reason)."""
     named = _media_ranges(accept)
     types = {known for text in named if (known := manifest_type(text)) is not None}
     others = frozenset(text for text in named if manifest_type(text) is None) - _WILDCARDS
     if types:
         formats = frozenset(one.image_format for one in types if not one.is_index)
         indexes = frozenset(one for one in types if one.is_index)
-        return formats, indexes, others, ["its Accept header names these types"]
+        return formats, indexes, others, "its Accept header names these types"
     if not named.isdisjoint(_WILDCARDS):
-        return ALL_FORMATS, ALL_INDEXES, others, ["its Accept header takes anything"]
-    reason = "it names no manifest type in Accept"
+        return ALL_FORMATS, ALL_INDEXES, others, "its Accept header takes anything"
     indexes = ALL_INDEXES if no_accept == ALL_FORMATS else frozenset()
-    return no_accept, indexes, others, [reason]
+    return no_accept, indexes, others, "its Accept header names no manifest type"
 
 
 def _media_ranges(accept: Iterable[str]) -> set[str]:

@@ -1,13 +1,13 @@
 """One image out of an index, for a client that reads no index.
 
 Source: containerd `platforms/compare.go` for which variants a CPU runs; OCI image spec 1.1
-`image-index.md` for the words. Attestations are no images and are never picked.
+`image-index.md` for the words.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
-from proxy.errors import NoPlatform, UnsuitableIndex
-from proxy.manifest.index import Index, is_attestation
+from proxy.errors import NoPlatform
 from proxy.spec.descriptor import Descriptor, Platform
 
 # A CPU of the first runs the others too, best first. A Docker User-Agent says `arm` without
@@ -16,32 +16,33 @@ _ARM: Final = ("v7", "v6", "v5")
 _ASSUMED_VARIANT: Final = {"arm": "v7", "arm64": "v8"}
 
 
-def select(index: Index, platform: Platform) -> Descriptor:
-    """Return the child of `index` that runs best on `platform`.
+def select(images: Sequence[Descriptor], platforms: Sequence[Platform]) -> Descriptor:
+    """Return the image that runs best on the first of `platforms` that has one.
 
     Exact first, then the variants that the same CPU runs; among equals the first, as engines
-    do. NoPlatform, listing what there is, if none runs there; UnsuitableIndex if the index
-    holds no image at all.
+    do. NoPlatform, listing what there is, if none runs anywhere.
     """
-    images = [child for child in index.manifests if not is_attestation(child)]
-    if not images:
-        raise UnsuitableIndex(
-            "this index holds no image, only attestations"
-            if index.manifests
-            else "this index is empty"
-        )
-    ranked = [
-        (rank, position)
-        for position, child in enumerate(images)
-        if (rank := _rank(child.platform, platform)) is not None
-    ]
-    if ranked:
-        return images[min(ranked)[1]]
+    for platform in platforms:
+        ranked = [
+            (rank, position)
+            for position, image in enumerate(images)
+            if (rank := _rank(image.platform, platform)) is not None
+        ]
+        if ranked:
+            return images[min(ranked)[1]]
     # A lone image without a platform is what some build tools write for "the" image.
     if len(images) == 1 and images[0].platform is None:
         return images[0]
-    there_is = ", ".join(sorted({str(child.platform or "unknown") for child in images}))
-    raise NoPlatform(f"there is no image for {platform} behind this tag; there is: {there_is}")
+    there_is = ", ".join(sorted({str(image.platform or "unknown") for image in images}))
+    raise NoPlatform(
+        f"there is no image for {platforms[0]} behind this tag; there is: {there_is}",
+        detail={"platform": str(platforms[0])},
+    )
+
+
+def runs(offered: Platform, platforms: Sequence[Platform]) -> bool:
+    """Tell whether an image for `offered` runs on one of `platforms`."""
+    return any(_rank(offered, platform) is not None for platform in platforms)
 
 
 def _rank(offered: Platform | None, wanted: Platform) -> int | None:

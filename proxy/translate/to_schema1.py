@@ -64,7 +64,7 @@ def to_schema1(
     top = _members(view)
     created = _created(top)
     steps = _steps(view, blobs, created)
-    if not only_empty_layers and all(blob == EMPTY_LAYER for _, blob in steps):
+    if not only_empty_layers and all(entry.empty_layer for entry, _ in steps):
         raise NoTranslation("the image has no layer but empty ones; this client crashes on it")
     entries, parent = _entries_below(steps)
     step, blob = steps[-1]

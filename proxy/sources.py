@@ -1,0 +1,108 @@
+"""The stored documents that a translation is made of, fetched with the client's credentials.
+
+Whatever is asked for by digest is verified before anybody sees it.
+"""
+
+from typing import Final
+
+from proxy.answer import PullRequest
+from proxy.errors import UnsuitableIndex, UpstreamInvalid
+from proxy.flights import Flights
+from proxy.manifest.index import Index, is_image
+from proxy.manifest.parse import parse
+from proxy.spec.descriptor import Descriptor
+from proxy.spec.digest import Digest, parse_digest, verify
+from proxy.spec.media_types import manifest_type
+from proxy.upstream.client import Document, UpstreamRegistry
+
+# An index may point to indexes; none of those to a further one. Every tool that reads indexes
+# stops somewhere, most of them here.
+_DEEPEST: Final = 2
+
+
+class UpstreamRefused(Exception):
+    """The upstream refused a document that a translation needs; its answer is the client's."""
+
+    def __init__(self, document: Document) -> None:
+        super().__init__()
+        self.document = document
+
+
+class Sources:
+    """Fetches stored documents; identical calls with the same credentials share one."""
+
+    def __init__(
+        self, upstream: UpstreamRegistry, *, config_blob_limit: int, index_limit: int
+    ) -> None:
+        self._upstream = upstream
+        self._config_blob_limit = config_blob_limit
+        self._index_limit = index_limit
+        self._flights: Flights[Document] = Flights()
+
+    async def ask(self, request: PullRequest, reference: str) -> Document:
+        """Return the upstream's reply about a manifest, in whatever format it is stored."""
+        accept = request.accept
+        headers = (*request.headers, ("Accept", accept), ("Accept-Encoding", "identity"))
+        method, repository, query = request.method, request.repository, request.query
+        return await self._flights.join(
+            (method, repository, reference, query, request.authorization, accept),
+            lambda: self._upstream.manifest(method, repository, reference, headers, query),
+        )
+
+    async def manifest(self, request: PullRequest, digest: Digest) -> bytes:
+        """Return a stored manifest by its digest, verified."""
+        request.note(f"fetch the manifest {digest}")
+        document = await self.ask(request.as_get(), digest)
+        _must_be_there(document, f"the manifest {digest} that it points to")
+        verify(document.body, digest)
+        return document.body
+
+    async def config_blob(self, request: PullRequest, digest: Digest) -> bytes:
+        """Return a config blob, verified."""
+        request.note(f"fetch the config blob {digest}")
+        document = await self._upstream.blob(
+            request.repository, digest, request.headers, self._config_blob_limit
+        )
+        _must_be_there(document, f"its config blob {digest}")
+        return document.body
+
+    async def images(self, request: PullRequest, index: Index) -> list[Descriptor]:
+        """Return the images behind an index, those of nested indexes in their place.
+
+        UnsuitableIndex if there are none or too many, or if they are nested too deep.
+        """
+        images = await self._images(request, index, depth=1)
+        if not images:
+            what = "only attestations or artifacts" if index.manifests else "nothing"
+            raise UnsuitableIndex(f"the index behind this tag holds no image: {what}")
+        return images
+
+    async def _images(self, request: PullRequest, index: Index, depth: int) -> list[Descriptor]:
+        images: list[Descriptor] = []
+        for child in index.manifests:
+            media_type = manifest_type(child.media_type)
+            if not is_image(child):
+                continue
+            if media_type is None or not media_type.is_index:
+                images.append(child)
+            elif depth == _DEEPEST:
+                raise UnsuitableIndex(f"indexes are nested more than {_DEEPEST} deep here")
+            else:
+                body = await self.manifest(request, parse_digest(child.digest))
+                nested = parse(body, media_type)
+                if not isinstance(nested, Index):  # the type says so; parse keeps to it
+                    raise UpstreamInvalid(f"the child {child.digest} is no index")
+                images += await self._images(request, nested, depth + 1)
+            if len(images) > self._index_limit:
+                raise UnsuitableIndex(
+                    f"there are more than {self._index_limit} images behind this tag"
+                )
+        return images
+
+
+def _must_be_there(document: Document, what: str) -> None:
+    """Raise unless a document that a translation needs came with status 200."""
+    if document.status == 404:
+        raise UpstreamInvalid(f"the upstream has this manifest, but not {what}")
+    if document.status != 200:
+        raise UpstreamRefused(document)
