@@ -43,29 +43,39 @@ def build(config: Config, key: SigningKey) -> web.Application:
     app.on_response_prepare.append(drop_added_headers)
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
-        timeouts = config.upstream.timeouts
-        tls = ssl.create_default_context(cafile=config.upstream.ca_file)
-        upstream = UpstreamRegistry(
-            AiohttpTransport(connect=timeouts.connect, idle=timeouts.idle, tls=tls),
-            config.upstream.url,
-            manifest_limit=config.limits.manifest,
-        )
-        passthrough = Passthrough(upstream)
-        sources = Sources(
-            upstream,
-            config_blob_limit=config.limits.config_blob,
-            index_limit=config.limits.index_children,
-        )
-        puller = Puller(sources, MemoryStore(config.cache.memory), key)
-        app[_MANIFESTS] = Manifests(puller, client_settings(config), passthrough)
-        app[_BLOBS] = Blobs(upstream, passthrough, redirects=config.upstream.blob_redirects)
-        app[_PASSTHROUGH] = passthrough
-        yield
-        await upstream.close()
+        async with connected(config, key) as (upstream, puller):
+            passthrough = Passthrough(upstream)
+            app[_MANIFESTS] = Manifests(puller, client_settings(config), passthrough)
+            app[_BLOBS] = Blobs(upstream, passthrough, redirects=config.upstream.blob_redirects)
+            app[_PASSTHROUGH] = passthrough
+            yield
 
     app.cleanup_ctx.append(parts)
     app.router.add_route("*", "/{path:.*}", _dispatch)
     return app
+
+
+@asynccontextmanager
+async def connected(
+    config: Config, key: SigningKey
+) -> AsyncIterator[tuple[UpstreamRegistry, Puller]]:
+    """Yield the upstream of `config` and a Puller in front of it; close both behind."""
+    timeouts = config.upstream.timeouts
+    tls = ssl.create_default_context(cafile=config.upstream.ca_file)
+    upstream = UpstreamRegistry(
+        AiohttpTransport(connect=timeouts.connect, idle=timeouts.idle, tls=tls),
+        config.upstream.url,
+        manifest_limit=config.limits.manifest,
+    )
+    sources = Sources(
+        upstream,
+        config_blob_limit=config.limits.config_blob,
+        index_limit=config.limits.index_children,
+    )
+    try:
+        yield upstream, Puller(sources, MemoryStore(config.cache.memory), key)
+    finally:
+        await upstream.close()
 
 
 async def _dispatch(request: web.Request) -> web.StreamResponse:

@@ -1,0 +1,132 @@
+"""What a client would get of a tag, step by step and why: the code that serves, with a listener.
+
+The client is told by its name (`docker/1.9.1`) and modelled after what such engines were
+recorded to send; an explicit Accept replaces that.
+"""
+
+import base64
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from proxy.answer import PullRequest
+from proxy.errors import RegistryError, RequestInvalid
+from proxy.pull import Puller
+from proxy.spec.media_types import MediaType
+from proxy.spec.reference import Repository, Tag, parse_reference, parse_repository
+from proxy.translate.client import Client, Settings, understand
+
+_DOCKER: Final = (MediaType.SCHEMA2, MediaType.DOCKER_LIST, MediaType.SCHEMA1_SIGNED)
+_OCI: Final = (MediaType.OCI_MANIFEST, MediaType.OCI_INDEX)
+# Engine → the manifest types that it names in Accept, the first match wins. Docker up to 1.9
+# sends no Accept; 19.03 and later name OCI types, 19.03.0 to 19.03.4 without reading them.
+_ACCEPTS: Final = (
+    (re.compile(r"docker/(?:0|1\.[0-9](?![0-9]))"), ()),
+    (re.compile(r"docker/(?:1\.|17\.|18\.)"), _DOCKER),
+    (re.compile(r""), (*_DOCKER, *_OCI)),
+)
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """What one client gets of one tag.
+
+    `status` is the HTTP status that it is sent; `media_type`, `digest` and `size` (bytes) are
+    those of the manifest, None where there is none; `refusal` is the error's message then.
+    """
+
+    image: str
+    engine: str
+    user_agent: str
+    accept: tuple[str, ...]
+    reads: tuple[str, ...]
+    indexes: tuple[str, ...]
+    platforms: tuple[str, ...]
+    reasons: tuple[str, ...]
+    steps: tuple[str, ...]
+    status: int
+    media_type: str | None = None
+    digest: str | None = None
+    size: int | None = None
+    refusal: str | None = None
+
+
+def user_agent_of(engine: str, architecture: str) -> str:
+    """Return the User-Agent of an engine such as `docker/1.9.1`, as far as it matters here."""
+    return f"{engine} os/linux arch/{architecture}" if engine.startswith("docker/") else engine
+
+
+def accept_of(engine: str) -> tuple[str, ...]:
+    """Return the manifest types that an engine names in Accept."""
+    return next(accept for pattern, accept in _ACCEPTS if pattern.match(engine))
+
+
+def parse_image(image: str) -> tuple[Repository, Tag]:
+    """Return repository and tag of `REPOSITORY[:TAG]`; RegistryError if it is something else."""
+    if "@" in image:
+        raise RequestInvalid("what is asked for by digest is never translated; name a tag")
+    name, _, tag = image.partition(":")
+    return parse_repository(name), Tag(parse_reference(tag or "latest"))
+
+
+async def explain(
+    puller: Puller,
+    settings: Settings,
+    image: str,
+    *,
+    engine: str,
+    architecture: str = "amd64",
+    accept: Sequence[str] | None = None,
+    basic: tuple[str, str] | None = None,
+) -> Explanation:
+    """Return what `engine` gets of `image`; `basic` are a user name and password for the upstream.
+
+    An error that the client would be told is part of the result; other errors are raised.
+    """
+    repository, tag = parse_image(image)
+    user_agent = user_agent_of(engine, architecture)
+    named = accept_of(engine) if accept is None else tuple(accept)
+    client = understand(named, user_agent, settings)
+    headers = [("User-Agent", user_agent)]
+    if basic is not None:
+        token = base64.b64encode(":".join(basic).encode()).decode("ascii")
+        headers.append(("Authorization", f"Basic {token}"))
+    steps: list[str] = []
+    request = PullRequest("GET", repository, tuple(headers), client, note=steps.append)
+    result = _described(f"{repository}:{tag}", user_agent, named, client)
+    try:
+        answer = await puller.by_tag(request, tag)
+    except RegistryError as error:
+        return msgspec.structs.replace(
+            result, steps=tuple(steps), status=error.status, refusal=f"{error.code}: {error}"
+        )
+    served = answer.manifest
+    if served is None:
+        told = None if answer.status == 200 else f"the upstream answers {answer.status}"
+        return msgspec.structs.replace(
+            result, steps=tuple(steps), status=answer.status, size=len(answer.body), refusal=told
+        )
+    return msgspec.structs.replace(
+        result,
+        steps=tuple(steps),
+        status=answer.status,
+        media_type=str(served.media_type),
+        digest=served.digest,
+        size=served.size,
+    )
+
+
+def _described(image: str, user_agent: str, accept: tuple[str, ...], client: Client) -> Explanation:
+    return Explanation(
+        image=image,
+        engine=client.engine,
+        user_agent=user_agent,
+        accept=tuple(str(one) for one in accept),
+        reads=tuple(sorted(one.value for one in client.formats)),
+        indexes=tuple(sorted(str(one) for one in client.indexes)),
+        platforms=tuple(str(one) for one in client.platforms),
+        reasons=client.reasons,
+        steps=(),
+        status=0,
+    )
