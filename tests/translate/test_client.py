@@ -105,7 +105,7 @@ def test_understand__stored_setting() -> None:
     ],
 )
 def test_understand__docker_versions(
-    version: str, formats: set[Format], zstd: bool, string_commands: bool
+    version: str, formats: frozenset[Format], zstd: bool, string_commands: bool
 ) -> None:
     """The built-in rules know which Docker reads what, whatever its Accept claims."""
     client = understand(EVERYTHING, docker(version), SETTINGS)

@@ -1,0 +1,143 @@
+"""The stored documents of a translation: fetched with the client's credentials, verified."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.errors import DigestMismatch, UnsuitableIndex, UpstreamInvalid, UpstreamTooLarge
+from proxy.manifest.index import Index
+from proxy.manifest.parse import parse
+from proxy.sources import Sources, UpstreamRefused
+from proxy.spec.digest import Digest, digest_of
+from proxy.spec.media_types import MediaType
+from proxy.upstream.client import UpstreamRegistry
+from proxy.upstream.transport import AiohttpTransport
+from tests.images import make_image, make_index, push
+from tests.pulling import request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.registry import Registry
+
+INDEX = MediaType.OCI_INDEX
+
+
+@asynccontextmanager
+async def sourcing(registry: Registry, **limits: int) -> AsyncIterator[Sources]:
+    """Give Sources in front of this registry."""
+    upstream = UpstreamRegistry(
+        AiohttpTransport(connect=5, idle=5), registry.url, manifest_limit=1 << 20
+    )
+    try:
+        yield Sources(
+            upstream,
+            config_blob_limit=limits.get("config_blob_limit", 1 << 20),
+            index_limit=limits.get("index_limit", 256),
+        )
+    finally:
+        await upstream.close()
+
+
+def parsed(body: bytes) -> Index:
+    """Return a parsed index."""
+    index = parse(body, INDEX)
+    assert isinstance(index, Index)
+    return index
+
+
+def nest(registry: Registry, *children: bytes) -> bytes:
+    """Store an index of indexes and return its body."""
+    manifests = [
+        {
+            "mediaType": INDEX,
+            "size": len(child),
+            "digest": registry.put_manifest("lib/app", child, INDEX),
+        }
+        for child in children
+    ]
+    return json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}).encode()
+
+
+async def test_manifest__verified(registry: Registry) -> None:
+    """Bytes that are not the digest asked for never leave here."""
+    digest = Digest(await push(registry, "lib/app", None, make_image()))
+    async with sourcing(registry) as sources:
+        assert digest == digest_of(await sources.manifest(request(method="HEAD"), digest))
+        registry.fault("GET", "manifests", corrupt=True)
+        with pytest.raises(DigestMismatch):
+            await sources.manifest(request(), digest)
+
+
+async def test_config_blob__bounded(registry: Registry) -> None:
+    """A config blob past the limit is refused before it is read whole."""
+    digest = Digest(registry.put_blob("lib/app", b"x" * 1001))
+    async with sourcing(registry, config_blob_limit=1000) as sources:
+        with pytest.raises(UpstreamTooLarge, match="config blob is larger than 1000 bytes"):
+            await sources.config_blob(request(), digest)
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500])
+async def test_must_be_there__refused(registry: Registry, status: int) -> None:
+    """A refusal of the upstream is kept whole, to be the client's answer."""
+    registry.fault("GET", "manifests", status=status, body=b"no")
+    async with sourcing(registry) as sources:
+        with pytest.raises(UpstreamRefused) as caught:
+            await sources.manifest(request(), digest_of(b""))
+
+    assert (status, b"no") == (caught.value.document.status, caught.value.document.body)
+
+
+async def test_images__nested(registry: Registry) -> None:
+    """Images of nested indexes come in their place; attestations and artifacts do not come."""
+    images = [make_image(architecture=name) for name in ("amd64", "arm64", "s390x")]
+    indexes = [make_index(images[:2]).manifest, make_index(images[2:]).manifest]
+    async with sourcing(registry) as sources:
+        found = await sources.images(request(), parsed(nest(registry, *indexes)))
+
+    assert [image.digest for image in images] == [image.digest for image in found]
+
+
+async def test_images__too_deep(registry: Registry) -> None:
+    """A third level of indexes is refused; so a cycle would be."""
+    deep = nest(registry, nest(registry, make_index([make_image()]).manifest))
+    async with sourcing(registry) as sources:
+        with pytest.raises(UnsuitableIndex, match="nested more than 2 deep"):
+            await sources.images(request(), parsed(deep))
+
+
+async def test_images__too_many(registry: Registry) -> None:
+    """An index of more images than the limit is refused; one of just as many is not."""
+    images = [make_image(architecture=f"cpu{number}", layers=0) for number in range(4)]
+    async with sourcing(registry, index_limit=3) as sources:
+        index = parsed(make_index(images[:3]).manifest)
+
+        assert 3 == len(await sources.images(request(), index))
+        with pytest.raises(UnsuitableIndex, match="more than 3 images"):
+            await sources.images(request(), parsed(make_index(images).manifest))
+
+
+@pytest.mark.parametrize(
+    ("attestations", "words"), [(True, "only attestations"), (False, "nothing")]
+)
+async def test_images__none(registry: Registry, attestations: bool, words: str) -> None:
+    """An index of attestations alone, or of nothing, is told so."""
+    document = json.loads(make_index([make_image()]).manifest)
+    document["manifests"] = document["manifests"][1:] if attestations else []
+    async with sourcing(registry) as sources:
+        with pytest.raises(UnsuitableIndex, match=f"holds no image: {words}"):
+            await sources.images(request(), parsed(json.dumps(document).encode()))
+
+
+async def test_images__child_that_is_no_index(registry: Registry) -> None:
+    """A child that says index and is none is the upstream's fault."""
+    digest = registry.put_manifest("lib/app", b'{"schemaVersion":2}', INDEX)
+    entry = {"mediaType": INDEX, "size": 1, "digest": digest}
+    body = json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
+    async with sourcing(registry) as sources:
+        with pytest.raises(UpstreamInvalid, match="manifests"):
+            await sources.images(request(), parsed(body))
