@@ -106,7 +106,8 @@ class _Content:
         content = self._blobs.get(digest)
         if content is None:
             return _unknown("BLOB_UNKNOWN", "blob unknown to registry")
-        return web.Response(body=content, headers={"Docker-Content-Digest": digest})
+        headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
+        return web.Response(body=content, headers=headers)
 
 
 async def _ping(_: web.Request) -> web.Response:

@@ -46,7 +46,7 @@ class Blobs:
             access.bytes_sent = len(EMPTY_LAYER) if request.method == "GET" else 0
             return web.Response(body=EMPTY_LAYER, headers=_EMPTY_LAYER_HEADERS)
         headers.append(("Accept-Encoding", "identity"))
-        stream = await self._upstream.open(
+        stream = await self._upstream.open_blob(
             request.method, request.raw_path, headers, follow=self._follow
         )
         reply_headers = self._passthrough.client_headers(

@@ -9,11 +9,13 @@ import asyncio
 import json
 import re
 import secrets
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from proxy.errors import MethodNotAllowed, Overloaded, RegistryError
 from proxy.handlers.exchange import ACCESS, REPLY, Access
@@ -57,27 +59,39 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except RegistryError as error:
-        _cut_if_begun(request, error)
+        if _begun(request):
+            return _cut(request, f"cut: {error.message}")
         access.outcome = f"{type(error).__name__}: {error.message}"
         return _render(error)
-    except (ConnectionError, asyncio.CancelledError):
-        access.outcome = access.outcome or "the client left"
+    except ConnectionError:
+        return _cut(request, "the client left")
+    except asyncio.CancelledError:
+        access.outcome = "the client left"
         raise
-    except Exception as error:
+    except Exception:
         log.exception("unexpected error", request_id=access.request_id)
-        _cut_if_begun(request, error)
+        if _begun(request):
+            return _cut(request, "cut: unexpected error")
         return _render(RegistryError("the proxy failed at this request; its log tells why"))
 
 
-def _cut_if_begun(request: web.Request, error: Exception) -> None:
-    """End the connection if the reply is under way, so that the client sees it broken."""
+def _begun(request: web.Request) -> bool:
     reply = request.get(REPLY)
-    if reply is None or not reply.prepared:
-        return
-    request[ACCESS].outcome = f"cut: {error}"
-    if request.transport is not None:
-        request.transport.abort()
-    raise ConnectionAbortedError("the reply could not be completed") from error
+    return reply is not None and reply.prepared
+
+
+def _cut(request: web.Request, outcome: str) -> web.StreamResponse:
+    """End the connection, so that a reply under way is seen broken; return what aiohttp needs."""
+    request[ACCESS].outcome = outcome
+    reply = request.get(REPLY)
+    transport = request.transport
+    if transport is not None:
+        if reply is not None and reply.content_length is None and request.version < HttpVersion11:
+            # The end of the connection is the end of this body: only a reset tells a cut one.
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    return reply or web.Response(status=_CLIENT_LEFT)
 
 
 def _render(error: RegistryError) -> web.Response:

@@ -3,31 +3,41 @@
 from typing import Final
 
 from cachetools import LRUCache
+from msgspec import structs
 
 from proxy.spec.digest import Digest
 from proxy.spec.reference import Repository
 from proxy.store.record import Translation, TranslationKey
 
-# What an entry costs beside its body: the record, its key and two digests, three dictionary
-# slots. Measured with tracemalloc and rounded up (tests/store/test_memory.py).
+# What each key of an entry costs beside the body: a record, the key and two digests, three
+# dictionary slots. Measured with tracemalloc and rounded up (tests/store/test_memory.py).
 ENTRY_OVERHEAD: Final = 2048
 
 
 class _Entry:
-    """A translation and the keys that lead to it: several clients may share one result."""
+    """A translation and the keys that lead to it: several clients may share one result.
 
-    __slots__ = ("keys", "translation")
+    So may several sources, that differ in what a translation drops: each key has a record of
+    its own, all with one body. By digest the last one is found.
+    """
+
+    __slots__ = ("by_key", "last")
 
     def __init__(self, translation: Translation) -> None:
-        self.translation = translation
-        self.keys: set[TranslationKey] = set()
+        self.last = translation
+        self.by_key: dict[TranslationKey, Translation] = {}
+
+    def add(self, key: TranslationKey, translation: Translation) -> None:
+        """Keep a record beside the others; its body is theirs already."""
+        self.last = structs.replace(translation, body=self.last.body)
+        self.by_key[key] = self.last
 
 
 _Name = tuple[Repository, Digest]
 
 
 def _size(entry: _Entry) -> int:
-    return len(entry.translation.body) + ENTRY_OVERHEAD
+    return len(entry.last.body) + ENTRY_OVERHEAD * len(entry.by_key)
 
 
 class _Entries(LRUCache[_Name, _Entry]):
@@ -39,8 +49,10 @@ class _Entries(LRUCache[_Name, _Entry]):
 
     def popitem(self) -> tuple[_Name, _Entry]:
         name, entry = super().popitem()
-        for key in entry.keys:
-            self._names.pop(key, None)
+        for key in entry.by_key:
+            # It may lead to another entry by now.
+            if self._names.get(key) == name:
+                del self._names[key]
         return name, entry
 
 
@@ -54,20 +66,22 @@ class MemoryStore:
     async def get(self, key: TranslationKey) -> Translation | None:
         """Return what was put under `key`, or None."""
         name = self._names.get(key)
-        return None if name is None else await self.get_by_digest(*name)
+        entry = None if name is None else self._entries.get(name)
+        return None if entry is None else entry.by_key[key]
 
     async def get_by_digest(self, repository: Repository, digest: Digest) -> Translation | None:
         """Return the translation of that digest if it was made in `repository`, or None."""
         entry = self._entries.get((repository, digest))
-        return None if entry is None else entry.translation
+        return None if entry is None else entry.last
 
     async def put(self, key: TranslationKey, translation: Translation) -> None:
         """Keep `translation`; one larger than the whole store is not kept."""
         name = (translation.repository, translation.digest)
         entry = self._entries.get(name) or _Entry(translation)
-        if _size(entry) > self._entries.maxsize:
+        more = 0 if key in entry.by_key else ENTRY_OVERHEAD
+        if _size(entry) + more > self._entries.maxsize:
             return
-        entry.keys.add(key)
+        entry.add(key, translation)
         self._entries[name] = entry
         self._names[key] = name
 

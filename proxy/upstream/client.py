@@ -4,6 +4,7 @@ httpx's exceptions end here. Nothing here knows what a client understands; crede
 those in the headers that the caller passes, and leave them only for the upstream itself.
 """
 
+import re
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
@@ -37,8 +38,8 @@ class Stream:
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
-        self.status: Final = response.status_code
-        self.headers: Final = CIMultiDictProxy(
+        self.status = response.status_code
+        self.headers = CIMultiDictProxy(
             CIMultiDict(
                 (name.decode("latin-1"), value.decode("latin-1"))
                 for name, value in response.headers.raw
@@ -70,6 +71,18 @@ class Stream:
     async def close(self) -> None:
         """Give the connection back, or end it if the body is not at its end."""
         await self._response.aclose()
+
+    async def as_head(self) -> "Stream | None":
+        """Return this reply to a ranged GET as one to HEAD, closed; None if it cannot be one."""
+        await self.close()
+        headers = self.headers.copy()
+        content_range = _CONTENT_RANGE.fullmatch(headers.pop("Content-Range", ""))
+        if self.status in {206, 416} and content_range is not None:
+            headers["Content-Length"] = content_range[1]
+        elif self.status != 200 or "Content-Length" not in headers:
+            return None
+        self.status, self.headers = 200, CIMultiDictProxy(headers)
+        return self
 
 
 class UpstreamRegistry:
@@ -122,6 +135,24 @@ class UpstreamRegistry:
             verify(body, digest)
         return Document(stream.status, stream.headers, body)
 
+    async def open_blob(
+        self, method: str, target: str, headers: Headers, *, follow: bool
+    ) -> Stream:
+        """GET or HEAD a blob.
+
+        Where redirects are followed, a HEAD that is refused is asked again as a GET of one
+        byte: object storage refuses HEAD of a URL that was signed for GET, and ECR answers 401
+        to every HEAD of a blob. Whoever may not read the blob is refused that too.
+        """
+        headers = list(headers)
+        stream = await self.open(method, target, headers, follow=follow)
+        if method != "HEAD" or not follow or stream.status not in _HEAD_REFUSED:
+            return stream
+        one_byte = [pair for pair in headers if pair[0].lower() != "range"]
+        one_byte.append(("Range", "bytes=0-0"))
+        ranged = await self.open("GET", target, one_byte, follow=True)
+        return await ranged.as_head() or stream
+
     async def open(
         self,
         method: str,
@@ -172,6 +203,9 @@ class UpstreamRegistry:
         await self._transport.aclose()
 
 
+_HEAD_REFUSED: Final = frozenset({401, 403, 405})
+# The complete length of what was asked for in part: `bytes 0-0/1234`, or `bytes */0`.
+_CONTENT_RANGE: Final = re.compile(r"bytes (?:[0-9]+-[0-9]+|\*)/([0-9]+)")
 _MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 

@@ -4,8 +4,9 @@ Two reasons for it (measured, one stream over loopback): httpx's own transport m
 of the bytes per second, and reads in steps of 64 KiB. The bytes are never decoded: a
 registry's digests are of what was sent.
 
-The httpx extension `target` (httpcore's) is the request target to send, byte for byte; the
-URL then only says where to connect. aiohttp's exceptions end here and become httpx's.
+The httpx extension `target` (httpcore's) is the request target to send, byte for byte
+(an empty query loses its `?`); the URL then only says where to connect. aiohttp's exceptions
+end here and become httpx's.
 """
 
 import ssl
@@ -18,8 +19,10 @@ import httpx
 from multidict import CIMultiDict
 from yarl import URL
 
-# How much aiohttp reads ahead of whoever consumes a body, before it stops reading.
-READ_AHEAD: Final = 1 << 20
+# Bytes after which aiohttp stops reading ahead of whoever consumes a body. A stream whose
+# client has stalled holds about five times as many: twice that here before reading stops, one
+# more read, and what was handed on but not yet sent.
+READ_AHEAD: Final = 128 << 10
 _NOT_ADDED: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
@@ -44,10 +47,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the response's body is read by whoever iterates its stream."""
-        target = request.extensions.get("target")
-        url = URL(str(request.url), encoded=True)
-        if target is not None:
-            url = URL(f"{url.scheme}://{url.raw_authority}{target.decode('ascii')}", encoded=True)
+        with _httpx_errors(request):
+            url = _url(request)
         headers = CIMultiDict(
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw
         )
@@ -95,6 +96,14 @@ class _Body(httpx.AsyncByteStream):
             self._response.close()
 
 
+def _url(request: httpx.Request) -> URL:
+    url = URL(str(request.url), encoded=True)
+    target = request.extensions.get("target")
+    if target is None:
+        return url
+    return URL(f"{url.scheme}://{url.raw_authority}{target.decode('ascii')}", encoded=True)
+
+
 @contextmanager
 def _httpx_errors(request: httpx.Request) -> Iterator[None]:
     """Turn aiohttp's exceptions into the httpx ones that mean the same."""
@@ -104,9 +113,10 @@ def _httpx_errors(request: httpx.Request) -> Iterator[None]:
         raise httpx.ConnectTimeout(str(error), request=request) from error
     except (aiohttp.SocketTimeoutError, TimeoutError) as error:
         raise httpx.ReadTimeout(str(error), request=request) from error
-    except aiohttp.ClientConnectorError as error:
+    except (aiohttp.ClientConnectorError, ValueError) as error:
+        # ValueError: a redirect named a host or a port that cannot exist.
         raise httpx.ConnectError(str(error), request=request) from error
-    except aiohttp.ClientPayloadError as error:
+    except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
         raise httpx.RemoteProtocolError(str(error), request=request) from error
     except (aiohttp.ClientError, OSError) as error:
         raise httpx.ReadError(str(error), request=request) from error
