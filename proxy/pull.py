@@ -188,6 +188,7 @@ class Puller:
                 if isinstance(child, Child) and child.translated
             ),
             left_out=tuple(child for child in children if isinstance(child, LeftOut)),
+            tag=key.tag,
         )
         await self._store.put(key, translation)
         return translation
@@ -205,6 +206,7 @@ class Puller:
             tag=key.tag,
             key=self._key,
             string_commands=request.client.string_commands,
+            only_empty_layers=request.client.only_empty_layers,
         )
 
     async def _translate_children(
@@ -246,6 +248,7 @@ def _key(request: PullRequest, tag: Tag, source: Digest, target: MediaType) -> T
     client = request.client
     if target.is_schema1:
         reads = "" if client.string_commands else "no string commands"
+        reads += "" if client.only_empty_layers else "no empty images"
         return TranslationKey(request.repository, source, target, tag, reads)
     reads = "zstd" if client.zstd else ""
     return TranslationKey(request.repository, source, target, client=reads)

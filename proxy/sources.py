@@ -1,6 +1,8 @@
 """The stored documents that a translation is made of, fetched with the client's credentials.
 
-Whatever is asked for by digest is verified before anybody sees it.
+Whatever is asked for by digest is verified before anybody sees it, and kept: it never changes.
+What is kept is asked for only on the way from a manifest that the upstream has just confirmed
+for this request, in the same repository.
 """
 
 from typing import Final
@@ -13,6 +15,7 @@ from proxy.manifest.parse import parse
 from proxy.spec.descriptor import Descriptor
 from proxy.spec.digest import Digest, parse_digest, verify
 from proxy.spec.media_types import manifest_type
+from proxy.store.record import Store
 from proxy.upstream.client import Document, UpstreamRegistry
 
 # An index may point to indexes; none of those to a further one. Every tool that reads indexes
@@ -32,9 +35,15 @@ class Sources:
     """Fetches stored documents; identical calls with the same credentials share one."""
 
     def __init__(
-        self, upstream: UpstreamRegistry, *, config_blob_limit: int, index_limit: int
+        self,
+        upstream: UpstreamRegistry,
+        store: Store,
+        *,
+        config_blob_limit: int,
+        index_limit: int,
     ) -> None:
         self._upstream = upstream
+        self._store = store
         self._config_blob_limit = config_blob_limit
         self._index_limit = index_limit
         self._flights: Flights[Document] = Flights()
@@ -51,19 +60,29 @@ class Sources:
 
     async def manifest(self, request: PullRequest, digest: Digest) -> bytes:
         """Return a stored manifest by its digest, verified."""
+        kept = await self._store.get_document(request.repository, digest)
+        if kept is not None:
+            request.note(f"the manifest {digest} is in the store")
+            return kept
         request.note(f"fetch the manifest {digest}")
         document = await self.ask(request.as_get(), digest)
         _must_be_there(document, f"the manifest {digest} that it points to")
         verify(document.body, digest)
+        await self._store.put_document(request.repository, digest, document.body)
         return document.body
 
     async def config_blob(self, request: PullRequest, digest: Digest) -> bytes:
         """Return a config blob, verified."""
+        kept = await self._store.get_document(request.repository, digest)
+        if kept is not None:
+            request.note(f"the config blob {digest} is in the store")
+            return kept
         request.note(f"fetch the config blob {digest}")
         document = await self._upstream.blob(
             request.repository, digest, request.headers, self._config_blob_limit
         )
         _must_be_there(document, f"its config blob {digest}")
+        await self._store.put_document(request.repository, digest, document.body)
         return document.body
 
     async def images(self, request: PullRequest, index: Index) -> list[Descriptor]:

@@ -14,6 +14,8 @@ from proxy.manifest.parse import parse
 from proxy.sources import Sources, UpstreamRefused
 from proxy.spec.digest import Digest, digest_of
 from proxy.spec.media_types import MediaType
+from proxy.store.memory import MemoryEntries
+from proxy.store.translations import Translations
 from proxy.upstream.client import UpstreamRegistry
 from proxy.upstream.transport import AiohttpTransport
 from tests.images import make_image, make_index, push
@@ -36,6 +38,7 @@ async def sourcing(registry: Registry, **limits: int) -> AsyncIterator[Sources]:
     try:
         yield Sources(
             upstream,
+            Translations(MemoryEntries(1 << 20)),
             config_blob_limit=limits.get("config_blob_limit", 1 << 20),
             index_limit=limits.get("index_limit", 256),
         )
@@ -67,10 +70,26 @@ async def test_manifest__verified(registry: Registry) -> None:
     """Bytes that are not the digest asked for never leave here."""
     digest = Digest(await push(registry, "lib/app", None, make_image()))
     async with sourcing(registry) as sources:
-        assert digest == digest_of(await sources.manifest(request(method="HEAD"), digest))
-        registry.fault("GET", "manifests", corrupt=True)
+        registry.fault("GET", "manifests", corrupt=True, times=1)
         with pytest.raises(DigestMismatch):
             await sources.manifest(request(), digest)
+
+        assert digest == digest_of(await sources.manifest(request(method="HEAD"), digest))
+
+
+async def test_documents__fetched_once(registry: Registry) -> None:
+    """What is named by its digest is fetched once, in each repository."""
+    image = make_image()
+    for repository in ("lib/app", "lib/other"):
+        await push(registry, repository, None, image)
+    config, digest = digest_of(image.config), Digest(image.digest)
+    async with sourcing(registry) as sources:
+        for repository in ("lib/app", "lib/other", "lib/app", "lib/other"):
+            asked = request(repository=repository)
+
+            assert image.config == await sources.config_blob(asked, config)
+            assert image.manifest == await sources.manifest(asked, digest)
+    assert (2, 2) == (registry.count("GET", "blobs"), registry.count("GET", "manifests"))
 
 
 async def test_config_blob__bounded(registry: Registry) -> None:

@@ -1,7 +1,8 @@
 """JSON as Go's encoding/json reads it: which member fills which field, and what a string is.
 
 Law: whatever Go 1.19 accepts is read to the same values, and what it refuses is refused, with
-one bound that is tighter: 256 levels (Go: 10,000), for this process has one stack.
+two bounds that no image comes near: 256 levels (Go: 10,000), for this process has one stack,
+and 1,024 members of the outermost object.
 Go's rules, where they surprise: a member fills a field whose name differs in case only; the
 last duplicate wins; `null` leaves a field as it is; a byte that is no UTF-8, and a lone
 surrogate, is U+FFFD.
@@ -10,20 +11,24 @@ surrogate, is U+FFFD.
 import json
 import re
 from itertools import accumulate
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 MAX_DEPTH: Final = 256
+MAX_MEMBERS: Final = 1024
 
 _BLANKS: Final = r"[ \t\r\n]*+"
-# The closing quote is optional: with it, text full of unclosed quotes takes quadratic time.
-_STRING: Final = r'"[^"\\]*+(?:\\(?s:.)[^"\\]*+)*+"?'
 _OPEN: Final = re.compile(rf"{_BLANKS}\{{{_BLANKS}")
 _QUOTE: Final = re.compile('(?=")')
+_PLAIN_NAME: Final = re.compile(rf'"([^"\\\x00-\x1f]*+)"{_BLANKS}:{_BLANKS}')
 _COLON: Final = re.compile(rf"{_BLANKS}:{_BLANKS}")
 _COMMA: Final = re.compile(rf"{_BLANKS},{_BLANKS}")
 _CLOSE: Final = re.compile(rf"{_BLANKS}\}}{_BLANKS}\Z")
-_NO_BRACKET: Final = re.compile(rf"{_STRING}|[^\[\]{{}}\"]++")
-_LEVEL: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
+# The closing quote is optional: with it, text full of unclosed quotes takes quadratic time.
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\(?s:.)[^"\\]*+)*+"?')
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_EMPTY_PAIR: Final = re.compile(rb"\[\]|\{\}")
+_TOO_DEEP: Final = re.compile(rb"[\[{]{%d}" % MAX_DEPTH)
+_LEVEL: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 # Go folds by Unicode's simple folding, which takes these two to ASCII letters.
 _FOLDS_TO_ASCII: Final = str.maketrans({"\u212a": "k", "\u017f": "s"})
@@ -33,36 +38,30 @@ class InvalidJSON(ValueError):
     """The text is no JSON object that Go reads."""
 
 
-class Number(str):
-    """A JSON number as it is written, so that none is too large and none is rounded."""
-
-    __slots__ = ()
-
-
 class Members(list[tuple[str, object]]):
     """A JSON object: its members in order, duplicates kept."""
 
     __slots__ = ()
 
 
-class Member(NamedTuple):
-    """A member of the outermost object.
-
-    `raw` is its value as written, decoded with `surrogateescape`; `value` is None, bool, str
-    (use `go_string`), Number, list or Members.
-    """
-
-    name: str
-    raw: str
-    value: object
+# A member of the outermost object: its name, its value as written (decoded with
+# `surrogateescape`), and that value: None, bool, int, float, str (see `go_string`), list
+# or Members. A tuple, for a hostile document has very many.
+Member = tuple[str, str, object]
 
 
 def read_object(content: bytes) -> list[Member]:
     """Return the members of a JSON object in order, duplicates kept; InvalidJSON if it is none."""
+    _bound_depth(content)
     text = content.decode("utf-8", "surrogateescape")
-    _bound_depth(text)
     try:
-        return _members(text)
+        try:
+            return _members(text, _decoder)
+        except (InvalidJSON, json.JSONDecodeError):
+            raise
+        except ValueError:
+            # Python does not convert an integer of thousands of digits, which is valid JSON.
+            return _members(text, _patient_decoder)
     except (json.JSONDecodeError, RecursionError) as error:
         raise InvalidJSON(str(error)) from None
 
@@ -86,28 +85,36 @@ def kind_of(value: object) -> str:
 
 _KINDS: Final[tuple[tuple[type, str], ...]] = (
     (bool, "a boolean"),
-    (Number, "a number"),
+    (int, "a number"),
+    (float, "a number"),
     (str, "a string"),
     (Members, "an object"),
     (list, "a list"),
 )
 
 
-def _members(text: str) -> list[Member]:
+def _members(text: str, decoder: json.JSONDecoder) -> list[Member]:
     found: list[Member] = []
     at = _after(_OPEN, text, 0, "an object")
     if _CLOSE.match(text, at):
         return found
+    decode, plain_name, separator = decoder.raw_decode, _PLAIN_NAME.match, _COMMA.match
     while True:
-        _after(_QUOTE, text, at, "a member's name")
-        name, at = _decoder.raw_decode(text, at)
-        at = _after(_COLON, text, at, "':'")
-        value, end = _decoder.raw_decode(text, at)
-        found.append(Member(go_string(name), text[at:end], value))
-        comma = _COMMA.match(text, end)
+        match = plain_name(text, at)
+        if match is not None:
+            name, start = match[1], match.end()
+        else:
+            _after(_QUOTE, text, at, "a member's name")
+            name, start = decode(text, at)
+            start = _after(_COLON, text, start, "':'")
+        value, end = decode(text, start)
+        found.append((go_string(name), text[start:end], value))
+        comma = separator(text, end)
         if comma is None:
             _after(_CLOSE, text, end, "',' or the closing '}'")
             return found
+        if len(found) == MAX_MEMBERS:
+            raise InvalidJSON(f"it has more than {MAX_MEMBERS} members")
         at = comma.end()
 
 
@@ -118,12 +125,16 @@ def _after(token: re.Pattern[str], text: str, at: int, expected: str) -> int:
     return match.end()
 
 
-def _bound_depth(text: str) -> None:
+def _bound_depth(content: bytes) -> None:
     # Without as many brackets there cannot be as many levels: the usual case.
-    if text.count("{") + text.count("[") <= MAX_DEPTH:
+    if content.count(b"{") + content.count(b"[") <= MAX_DEPTH:
         return
-    brackets = _NO_BRACKET.sub("", text)
-    if max(accumulate(map(_LEVEL.__getitem__, brackets)), default=0) > MAX_DEPTH:
+    brackets = _STRING.sub(b"", content).translate(None, delete=_NO_BRACKETS)
+    # Pairs that hold nothing are no levels but the deepest one; they are dropped at once, and
+    # a row of openings is told at once, so that the walk below is short even if text is hostile.
+    brackets = _EMPTY_PAIR.sub(b"", brackets)
+    levels = accumulate(map(_LEVEL.__getitem__, brackets))
+    if _TOO_DEEP.search(brackets) or max(levels, default=0) >= MAX_DEPTH:
         raise InvalidJSON(f"it is nested deeper than {MAX_DEPTH} levels")
 
 
@@ -132,9 +143,13 @@ def _no_constant(name: str) -> NoReturn:
     raise InvalidJSON(f"{name} is no JSON value")
 
 
-_decoder: Final = json.JSONDecoder(
-    object_pairs_hook=Members,
-    parse_int=Number,
-    parse_float=Number,
-    parse_constant=_no_constant,
+def _bounded_int(digits: str) -> int:
+    return int(digits[:_MOST_DIGITS])
+
+
+# More than fit 64 bits, and a sign: what is longer is no integer that a field holds.
+_MOST_DIGITS: Final = 32
+_decoder: Final = json.JSONDecoder(object_pairs_hook=Members, parse_constant=_no_constant)
+_patient_decoder: Final = json.JSONDecoder(
+    object_pairs_hook=Members, parse_constant=_no_constant, parse_int=_bounded_int
 )

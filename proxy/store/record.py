@@ -1,13 +1,16 @@
-"""What is kept of a translation, under which key, and what a store can do."""
+"""What is kept of a translation, under which key, and what a store of them can do."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
+from proxy import __version__
 from proxy.spec.descriptor import Platform
 from proxy.spec.digest import Digest
 from proxy.spec.media_types import MediaType
 from proxy.spec.reference import Repository
+
+CREATED_BY: Final = f"regshim/{__version__}"
 
 
 class TranslationKey(msgspec.Struct, frozen=True):
@@ -39,6 +42,7 @@ class Translation(msgspec.Struct, frozen=True):
     `source` is the digest of the manifest that the upstream must confirm before this is
     shown to anybody. Of a translated index, `children` are the translated digests that it
     points to, and `left_out` the images that could not be translated, with their reasons.
+    `tag` is the tag that schema 1 names. `created_by` is the version that made it.
     """
 
     body: bytes
@@ -49,6 +53,8 @@ class Translation(msgspec.Struct, frozen=True):
     source_type: MediaType
     children: tuple[Digest, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    tag: str = ""
+    created_by: str = CREATED_BY
 
 
 class Store(Protocol):
@@ -64,4 +70,12 @@ class Store(Protocol):
 
     async def put(self, key: TranslationKey, translation: Translation) -> None:
         """Keep `translation` under `key` and under its digest, replacing what was there."""
+        ...
+
+    async def get_document(self, repository: Repository, digest: Digest) -> bytes | None:
+        """Return a stored document that a translation was made of, or None."""
+        ...
+
+    async def put_document(self, repository: Repository, digest: Digest, content: bytes) -> None:
+        """Keep a document of the upstream, verified by its digest."""
         ...

@@ -25,10 +25,10 @@ class Client(msgspec.Struct, frozen=True):
 
     `formats` are the image manifests it reads, `indexes` the indexes. `others` are media
     types beyond those of this proxy that it named: what is stored as one of them is sent as
-    it is. `platforms` are those that it runs, best first. `zstd` and `string_commands` tell
-    whether it reads zstd layers and a string where a list of arguments is the rule (Cmd,
-    Entrypoint). `engine` is such as `docker/1.9.1`, empty if the User-Agent names none.
-    `reasons` are for people.
+    it is. `platforms` are those that it runs, best first. `zstd`, `string_commands` and
+    `only_empty_layers` tell whether it reads zstd layers, a string where a list of arguments
+    is the rule (Cmd, Entrypoint), and an image without any real layer. `engine` is such as
+    `docker/1.9.1`, empty if the User-Agent names none. `reasons` are for people.
     """
 
     formats: frozenset[Format]
@@ -37,6 +37,7 @@ class Client(msgspec.Struct, frozen=True):
     others: frozenset[str] = frozenset()
     zstd: bool = False
     string_commands: bool = True
+    only_empty_layers: bool = True
     engine: str = ""
     reasons: tuple[str, ...] = ()
 
@@ -75,6 +76,7 @@ class Rule(msgspec.Struct, frozen=True):
     indexes: frozenset[MediaType] | None = None
     zstd: bool | None = None
     string_commands: bool | None = None
+    only_empty_layers: bool | None = None
     platform: Platform | None = None
 
 
@@ -92,6 +94,13 @@ RULES: Final = (
         reason="Docker before 1.7 cannot decode a string Cmd or Entrypoint",
         source="measured on 1.6.2",
         string_commands=False,
+    ),
+    Rule(
+        name="docker-1.10",
+        user_agent=re.compile(r"docker/1\.10(?![0-9])"),
+        reason="Docker 1.10 crashes on a schema 1 image that has only empty layers",
+        source="measured on 1.10.3",
+        only_empty_layers=False,
     ),
     Rule(
         name="docker-19.03.0-19.03.4",
@@ -134,7 +143,7 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
     formats, indexes, others, reason = _accepted(accept, settings.no_accept)
     reasons = [reason]
     zstd: bool | None = None
-    string_commands = True
+    traits = {"string_commands": True, "only_empty_layers": True}
     platform = platform_of(user_agent)
     for rule in settings.rules:
         if rule.user_agent.match(user_agent) is None:
@@ -143,7 +152,9 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
         formats = (formats if rule.formats is None else rule.formats) - rule.never
         indexes = _indexes(indexes if rule.indexes is None else rule.indexes, formats)
         zstd = zstd if rule.zstd is None else rule.zstd
-        string_commands = string_commands if rule.string_commands is None else rule.string_commands
+        for trait, before in traits.items():
+            told = getattr(rule, trait)
+            traits[trait] = before if told is None else told
         platform = rule.platform or platform
     platform = platform or settings.default_platform
     engine = _ENGINE.match(user_agent)
@@ -154,7 +165,7 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
         others=others,
         # zstd layers came with OCI: an engine that must be given another format has none.
         zstd=Format.OCI in formats if zstd is None else zstd,
-        string_commands=string_commands,
+        **traits,
         engine=engine.group() if engine else "",
         reasons=tuple(reasons),
     )

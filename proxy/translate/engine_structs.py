@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from proxy.errors import UnreadableConfig
-from proxy.manifest.config_blob import go_time
-from proxy.manifest.gojson_reader import Members, Number, fold, go_string, kind_of
+from proxy.manifest.go_time import go_time
+from proxy.manifest.gojson_reader import Members, fold, go_string, kind_of
 
 # A check returns what was expected, or None if the value fits.
 _Check = Callable[[object], str | None]
 
-_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
 _RFC3339: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
     r"(?:Z|[+-][0-9]{2}:[0-5][0-9])"
@@ -34,11 +33,7 @@ def _boolean(value: object) -> str | None:
 
 
 def _int64(value: object) -> str | None:
-    fits = (
-        isinstance(value, Number)
-        and _INTEGER.fullmatch(value) is not None
-        and -(2**63) <= int(value) < 2**63
-    )
+    fits = type(value) is int and -(2**63) <= value < 2**63
     return None if fits else "a whole number of 64 bits"
 
 

@@ -154,7 +154,7 @@ def sign(payload: bytes, key: SigningKey, time: str) -> bytes:
     tail = _encode(payload[len(head) :])
     header = f'{{"formatLength":{len(head)},"formatTail":"{tail}","time":"{time}"}}'
     protected = _encode(header.encode())
-    signature = _encode(key.signature(f"{protected}.{_encode(payload)}".encode()))
+    signature = _encode(key.signature(_signed_text(protected, payload)))
     return head + (_ENVELOPE % (key.kid, key.x, key.y, signature, protected)).encode()
 
 
@@ -224,12 +224,21 @@ def _verify_block(block: _Block, payload: bytes) -> None:
     if jwk.kid and jwk.kid != key_id(public):
         raise ValueError("kid does not belong to the key")
     r, s = (int.from_bytes(half, "big") for half in (signature[:_SIZE], signature[_SIZE:]))
-    message = f"{block.protected}.{_encode(payload)}".encode()
+    message = _signed_text(block.protected, payload)
     public.verify(encode_dss_signature(r, s), message, _SHA256)
 
 
+def _signed_text(protected: str, payload: bytes) -> bytes:
+    return b"%b.%b" % (protected.encode(), _base64(payload))
+
+
 def _encode(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+    return _base64(content).decode()
+
+
+def _base64(content: bytes) -> bytes:
+    # Half the time of urlsafe_b64encode, which looks at every byte: JSON has few of these two.
+    return base64.b64encode(content).replace(b"+", b"-").replace(b"/", b"_").rstrip(b"=")
 
 
 def _decode(text: str) -> bytes:

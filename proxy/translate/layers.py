@@ -27,17 +27,13 @@ def check_layers(layers: Sequence[Descriptor], *, zstd: bool, foreign: bool) -> 
     ForeignLayer unless it fetches `foreign` layers from where their URLs point.
     """
     # An image has many layers of one or two types.
-    if all(_problem(text, zstd=zstd, foreign=foreign) is None for text in _types(layers)):
-        return
+    types = {layer.media_type for layer in layers}
+    problems = {text: _problem(text, zstd=zstd, foreign=foreign) for text in types}
     for number, layer in enumerate(layers, 1):
-        problem = _problem(layer.media_type, zstd=zstd, foreign=foreign)
+        problem = problems[layer.media_type]
         if problem is not None:
             error, reason = problem
             raise error(f"layer {number} of {len(layers)} {reason}")
-
-
-def _types(layers: Sequence[Descriptor]) -> set[str]:
-    return {layer.media_type for layer in layers}
 
 
 def _problem(text: str, *, zstd: bool, foreign: bool) -> tuple[type[NotTranslatable], str] | None:

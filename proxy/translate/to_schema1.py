@@ -8,29 +8,21 @@ Source: distribution 2.8 `manifest/schema1/config_builder.go`, `sign.go`.
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final
 
 from proxy.errors import Artifact, Contradiction, NotLinux, NoTranslation
-from proxy.manifest.config_blob import (
-    ZERO_TIME,
-    ConfigBlob,
-    HistoryEntry,
-    go_time,
-    read_config,
-)
+from proxy.manifest.config_blob import ConfigBlob, HistoryEntry, read_config
+from proxy.manifest.go_time import ZERO_TIME, go_time
 from proxy.manifest.gojson_reader import fold
 from proxy.manifest.image import ImageManifest
 from proxy.spec.descriptor import Descriptor
 from proxy.spec.digest import digest_of
+from proxy.spec.empty_layer import EMPTY_LAYER_DIGEST
 from proxy.spec.media_types import MediaType
 from proxy.translate.engine_structs import check_top_entry
-from proxy.translate.gojson import encode_map, quote
+from proxy.translate.gojson import embed, encode_map, quote
 from proxy.translate.jws import SigningKey, sign
 from proxy.translate.layers import check_layers
 from proxy.translate.translated import TranslatedManifest
-
-# sha256 of the gzipped empty tar that a history entry without a layer refers to.
-EMPTY_LAYER: Final = "a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
 
 # The top entry: member → (raw value, value).
 _Entry = dict[str, tuple[str, object]]
@@ -48,9 +40,9 @@ def to_schema1(
 ) -> TranslatedManifest:
     """Return an image manifest and its config blob as a signed schema 1 manifest.
 
-    What a given engine cannot read is refused only for it: without `string_commands`
-    (Docker 1.6) a string Cmd or Entrypoint, without `only_empty_layers` (Docker 1.10, which
-    panics) an image of nothing but empty layers.
+    What one engine cannot read is refused for it alone: without `string_commands` (Docker
+    1.6) a string Cmd or Entrypoint, without `only_empty_layers` (Docker 1.10, which crashes)
+    an image of nothing but empty layers.
     Raises a NotTranslatable that says why: Artifact, NotLinux, EncryptedLayer, ForeignLayer,
     ZstdLayer, UnknownCompression, UnreadableConfig, Contradiction, NoTranslation.
     """
@@ -98,7 +90,7 @@ def _blobs(layers: Sequence[Descriptor]) -> list[str]:
 
 def _refuse_other_systems(view: ConfigBlob) -> None:
     if view.os not in {"", "linux"}:
-        raise NotLinux(f"the image is for {view.os[:40]}; this client runs Linux images only")
+        raise NotLinux(f"the image is for {view.os[:40]!r}; this client runs Linux images only")
     if view.base_layer:
         raise NotLinux("the config's rootfs has a base_layer, which only Windows images have")
 
@@ -140,8 +132,8 @@ def _steps(view: ConfigBlob, blobs: list[str], created: str) -> list[tuple[Histo
         raise Contradiction(
             f"the manifest has {len(blobs)} layers, the config's history names {filled}"
         )
-    rest = iter(blobs)
-    return [(entry, EMPTY_LAYER if entry.empty_layer else next(rest)) for entry in history]
+    rest, empty = iter(blobs), EMPTY_LAYER_DIGEST.partition(":")[2]
+    return [(entry, empty if entry.empty_layer else next(rest)) for entry in history]
 
 
 def _payload(
@@ -156,7 +148,7 @@ def _payload(
         f'      {{\n         "blobSum": "sha256:{blob}"\n      }}' for _, blob in reversed(steps)
     )
     history = ",\n".join(
-        f'      {{\n         "v1Compatibility": {quote(entry)}\n      }}'
+        f'      {{\n         "v1Compatibility": {embed(entry)}\n      }}'
         for entry in reversed(entries)
     )
     return (

@@ -1,0 +1,126 @@
+"""What a translation to schema 1 costs in process: `python -m bench.translate`.
+
+Cold: every translation is of a config that was not seen before. From parsed manifest and
+config bytes to signed body; no network, no store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from proxy.manifest.image import ImageManifest
+from proxy.manifest.parse import parse
+from proxy.manifest.schema1 import payload_of
+from proxy.spec.media_types import MediaType
+from proxy.translate.jws import SigningKey, sign
+from proxy.translate.to_schema1 import to_schema1
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+REPEAT = 200
+MICRO = 1e6
+LAYERS = (5, 30, 127)
+KEY = SigningKey(ec.generate_private_key(ec.SECP256R1()))
+TIME = "2024-05-06T07:08:09.123456789Z"
+ENVIRONMENT = [f"VARIABLE_{number}=/usr/local/share/some/place/{number}" for number in range(20)]
+
+
+def digest(text: str) -> str:
+    """Return the digest of a text."""
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def make(layers: int, number: int) -> tuple[bytes, bytes]:
+    """Return manifest and config of an image of BuildKit's kind, with half as many empty steps."""
+    history: list[dict[str, object]] = []
+    for step in range(layers):
+        command = f"RUN /bin/sh -c apt-get update && apt-get install thing-{step} >/log # buildkit"
+        history.append(
+            {"created": TIME, "created_by": command, "comment": "buildkit.dockerfile.v0"}
+        )
+        if step % 2:
+            entry = {"created": TIME, "created_by": f"ENV STEP={step}", "empty_layer": True}
+            history.append(entry)
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "config": {"Env": ENVIRONMENT, "Cmd": ["/bin/sh"], "Labels": {"number": str(number)}},
+            "created": TIME,
+            "history": history,
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [digest(f"{step}") for step in range(layers)]},
+        },
+        separators=(",", ":"),
+    ).encode()
+    layer = "application/vnd.oci.image.layer.v1.tar+gzip"
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MediaType.OCI_MANIFEST,
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "size": len(config),
+            "digest": digest(config.decode()),
+        },
+        "layers": [
+            {"mediaType": layer, "size": 1, "digest": digest(f"layer {step}")}
+            for step in range(layers)
+        ],
+    }
+    return json.dumps(manifest).encode(), config
+
+
+def microseconds(task: Callable[..., object], inputs: Iterable[tuple[object, ...]]) -> float:
+    """Return the median time of a task over these inputs."""
+    times = []
+    for values in inputs:
+        start = time.perf_counter()
+        task(*values)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * MICRO
+
+
+def parsed_image(manifest: bytes) -> ImageManifest:
+    """Return a manifest parsed."""
+    image = parse(manifest, MediaType.OCI_MANIFEST)
+    if not isinstance(image, ImageManifest):
+        raise TypeError
+    return image
+
+
+def translate(image: ImageManifest, config: bytes) -> bytes:
+    """Return the signed manifest."""
+    return to_schema1(image, config, repository="library/app", tag="1.0", key=KEY).body
+
+
+def measure(layers: int) -> tuple[int, float, float, float]:
+    """Return the payload's size, and the times of parsing, translating and signing."""
+    images = [make(layers, number) for number in range(REPEAT)]
+    parsed = [(parsed_image(manifest), config) for manifest, config in images]
+    payloads = [payload_of(translate(*image)) for image in parsed]
+    parsing = microseconds(parsed_image, ((manifest,) for manifest, _ in images))
+    whole = microseconds(translate, parsed)
+    signing = microseconds(sign, ((payload, KEY, TIME) for payload in payloads))
+    return len(payloads[0]), parsing, whole, signing
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"translation to schema 1, cold, median of {REPEAT}")
+    print(f"{'layers':>8}{'payload':>10}{'parse':>10}{'translate':>12}{'of it signing':>16}")
+    for layers in LAYERS:
+        size, parsing, whole, signing = measure(layers)
+        print(
+            f"{layers:>8}{size:>8} B{parsing:>7.0f} µs{whole:>9.0f} µs"
+            f"{signing:>9.0f} µs {signing / whole:>3.0%}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""From a URL of the config to the durable store that it names."""
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from proxy.errors import ConfigError
+from proxy.store.entries import Entries
+from proxy.store.sqlite import SqliteEntries
+
+_REDIS: Final = ("redis://", "rediss://", "unix://", "redis+", "rediss+")
+
+
+def open_durable(url: str, *, max_bytes: int, ttl: float, timeout: float) -> tuple[str, Entries]:
+    """Return (kind, entries) of a store URL; nothing is connected yet.
+
+    `max_bytes` bounds a sqlite file, `ttl` (seconds) how long redis keeps what is not used;
+    `timeout` (seconds) is for redis to answer. ConfigError for a URL that names no store; the
+    message does not repeat it, for it may hold a password.
+    """
+    if url.startswith("sqlite:///"):
+        return "sqlite", SqliteEntries(Path(unquote(urlsplit(url).path)), max_bytes)
+    if not url.startswith(_REDIS):
+        raise ConfigError("cache.store: expected sqlite:///absolute/path or redis://host:port/db")
+    try:
+        from proxy.store.redis import RedisEntries, connect  # noqa: PLC0415  it is an extra
+    except ImportError as error:
+        raise ConfigError("cache.store: redis needs the extra: regshim[redis]") from error
+    try:
+        client = connect(url, timeout=timeout)
+    except ValueError as error:
+        raise ConfigError("cache.store: is no URL of a redis server") from error
+    return "redis", RedisEntries(client, ttl=int(ttl))

@@ -1,0 +1,98 @@
+"""Entries in redis or valkey, shared by many replicas.
+
+Time to live slides: an entry that is read lives on. What the server evicts is a miss. URLs as
+redis-py has them (`redis://`, `rediss://`, `unix://`), and two more:
+`redis+sentinel://host:port,host:port/master-name/db` and `redis+cluster://host:port`, each with
+`rediss+` for TLS.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.sentinel import Sentinel
+from redis.exceptions import RedisError
+
+from proxy.store.entries import StoreFailedError
+
+PREFIX: Final = "regshim:"
+
+
+class RedisEntries:
+    """Entries that are kept for `ttl` seconds after their last use."""
+
+    def __init__(self, client: "Redis | RedisCluster", *, ttl: int) -> None:
+        self._client: Any = client  # redis-py's own types do not say what it returns
+        self._ttl = ttl
+
+    async def get(self, name: str) -> bytes | None:
+        """Return the value of `name`, or None."""
+        try:
+            async with self._client.pipeline(transaction=False) as pipeline:
+                pipeline.get(PREFIX + name)
+                pipeline.expire(PREFIX + name, self._ttl)
+                value, _ = await pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise _failure(error) from error
+        return None if value is None else bytes(value)
+
+    async def put(self, entries: Mapping[str, bytes]) -> None:
+        """Keep these entries."""
+        try:
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for name, value in entries.items():
+                    pipeline.set(PREFIX + name, value, ex=self._ttl)
+                await pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise _failure(error) from error
+
+    async def close(self) -> None:
+        """Close all connections, those to sentinels too: redis-py leaves them to the caller."""
+        pool = getattr(self._client, "connection_pool", None)
+        manager = getattr(pool, "sentinel_manager", None)
+        await self._client.aclose()
+        for sentinel in manager.sentinels if manager else ():
+            await sentinel.aclose()
+
+
+def connect(url: str, *, timeout: float) -> "Redis | RedisCluster":
+    """Return a client for `url` that connects when it is used; ValueError if it is no such URL.
+
+    `timeout` is seconds, to connect and to be answered.
+    """
+    options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+    kind, _, _ = url.partition("://")
+    tls = kind.startswith("rediss")
+    if kind.endswith("+sentinel"):
+        return _sentinel(url, tls=tls, options=options)
+    if kind.endswith("+cluster"):
+        plain = url.replace("+cluster", "", 1)
+        return RedisCluster.from_url(plain, **options)
+    return Redis.from_url(url, **options)
+
+
+def _sentinel(url: str, *, tls: bool, options: dict[str, Any]) -> "Redis":
+    parts = urlsplit(url)
+    _, _, hosts = parts.netloc.rpartition("@")
+    master, _, database = parts.path.strip("/").partition("/")
+    if not master or not hosts:
+        raise ValueError("expected redis+sentinel://host:port,host:port/master-name[/db]")
+    addresses = []
+    for host in hosts.split(","):
+        name, _, port = host.rpartition(":") if ":" in host else (host, "", "26379")
+        addresses.append((name, int(port)))
+    options |= {"ssl": True} if tls else {}
+    login = {
+        name: unquote(value)
+        for name, value in (("username", parts.username), ("password", parts.password))
+        if value
+    }
+    make: Any = Sentinel
+    sentinel = make(addresses, sentinel_kwargs=dict(options), **options, **login)
+    client: Redis = sentinel.master_for(master, db=int(database or 0))
+    return client
+
+
+def _failure(error: Exception) -> StoreFailedError:
+    return StoreFailedError(f"redis: {type(error).__name__}")

@@ -1,0 +1,114 @@
+"""Translations and their sources as entries, in whatever keeps entries.
+
+Three kinds, each in a name space of its own:
+
+- `k:<hash of a key>` says which translated digest a key leads to, and from which source;
+- `d:<repository>@<translated digest>` holds the translated manifest;
+- `s:<repository>@<digest>` holds a document of the upstream.
+
+The rules version is part of the hash: after a change of the rules what was made before is no
+longer found by key, while whoever was told its digest still finds it.
+"""
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from proxy.spec.digest import Digest
+from proxy.spec.media_types import MediaType
+from proxy.spec.reference import Repository
+from proxy.store.entries import Entries
+from proxy.store.record import LeftOut, Translation, TranslationKey
+
+# To be raised with every change of what a translation results in.
+RULES_VERSION: Final = 1
+
+
+class _Lead(msgspec.Struct, frozen=True, array_like=True):
+    """What a key leads to. Several keys, from several sources, may lead to one digest."""
+
+    digest: Digest
+    source: Digest
+    source_type: MediaType
+    children: tuple[Digest, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_leads: Final = msgspec.msgpack.Decoder(_Lead)
+_translations: Final = msgspec.msgpack.Decoder(Translation)
+
+
+class Translations:
+    """A Store over any Entries."""
+
+    def __init__(self, entries: Entries, *, rules_version: int = RULES_VERSION) -> None:
+        self._entries = entries
+        self._rules_version = rules_version
+
+    async def get(self, key: TranslationKey) -> Translation | None:
+        """Return what was put under `key`, or None."""
+        lead: _Lead | None = await self._read(_leads, self._key_name(key))
+        if lead is None:
+            return None
+        translation = await self.get_by_digest(key.repository, lead.digest)
+        if translation is None:
+            return None
+        return msgspec.structs.replace(
+            translation,
+            source=lead.source,
+            source_type=lead.source_type,
+            children=lead.children,
+            left_out=lead.left_out,
+        )
+
+    async def get_by_digest(self, repository: Repository, digest: Digest) -> Translation | None:
+        """Return the translation of that digest if it was made in `repository`, or None.
+
+        Of several sources that became the same manifest, the last one is told.
+        """
+        found: Translation | None = await self._read(_translations, f"d:{repository}@{digest}")
+        return found
+
+    async def put(self, key: TranslationKey, translation: Translation) -> None:
+        """Keep `translation` under `key` and under its digest, replacing what was there."""
+        lead = _Lead(
+            translation.digest,
+            translation.source,
+            translation.source_type,
+            translation.children,
+            translation.left_out,
+        )
+        await self._entries.put(
+            {
+                f"d:{translation.repository}@{translation.digest}": _encode(translation),
+                self._key_name(key): _encode(lead),
+            }
+        )
+
+    async def get_document(self, repository: Repository, digest: Digest) -> bytes | None:
+        """Return a document of the upstream that was put, or None."""
+        return await self._entries.get(f"s:{repository}@{digest}")
+
+    async def put_document(self, repository: Repository, digest: Digest, content: bytes) -> None:
+        """Keep a document of the upstream, verified by its digest."""
+        await self._entries.put({f"s:{repository}@{digest}": content})
+
+    async def close(self) -> None:
+        """Let go of files and connections."""
+        await self._entries.close()
+
+    async def _read(self, decoder: msgspec.msgpack.Decoder[Any], name: str) -> Any:  # noqa: ANN401
+        value = await self._entries.get(name)
+        if value is None:
+            return None
+        try:
+            return decoder.decode(value)
+        except msgspec.MsgspecError:
+            # Written by a version that had other records: made anew, not mended.
+            return None
+
+    def _key_name(self, key: TranslationKey) -> str:
+        fields = msgspec.structs.astuple(key)
+        return "k:" + hashlib.sha256(_encode((self._rules_version, *fields))).hexdigest()

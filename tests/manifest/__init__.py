@@ -1,0 +1,1 @@
+"""Tests of manifest/, one file per module."""

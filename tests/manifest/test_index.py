@@ -1,0 +1,64 @@
+"""Indexes: which children are images."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from proxy.manifest.index import Index, is_image
+from proxy.manifest.parse import parse
+from proxy.spec.descriptor import Descriptor
+from proxy.spec.media_types import MediaType
+from tests.images import make_image, make_index
+
+
+def child(**members: object) -> Descriptor:
+    """Return a child of an index."""
+    document = {"mediaType": "a/b", "size": 1, "digest": "sha256:" + "a" * 64, **members}
+    return msgspec.convert(document, Descriptor)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"annotations": {"vnd.docker.reference.type": "attestation-manifest"}},
+        {"platform": {"os": "unknown", "architecture": "unknown"}},
+        {
+            "annotations": {"vnd.docker.reference.type": "attestation-manifest"},
+            "platform": {"os": "linux", "architecture": "amd64"},
+        },
+        {"artifactType": "application/x"},
+        {"artifactType": "application/x", "platform": {"os": "linux", "architecture": "amd64"}},
+    ],
+)
+def test_is_image__attestations_and_artifacts(members: dict[str, object]) -> None:
+    """BuildKit's annotation, its platform, an artifact's type: each alone tells no image."""
+    assert not is_image(child(**members))
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {},
+        {"annotations": {}},
+        {"artifactType": ""},
+        {"annotations": {"a": "b"}},
+        {"platform": {"os": "linux", "architecture": "amd64"}},
+        {"platform": {"os": "linux", "architecture": "unknown"}},
+        {"platform": {"os": "unknown", "architecture": "amd64"}},
+    ],
+)
+def test_is_image__none_of_the_marks(members: dict[str, object]) -> None:
+    """A child without a mark is an image, though it be of half an unknown platform."""
+    assert is_image(child(**members))
+
+
+def test_is_image__as_buildkit_writes_them() -> None:
+    """Of an index with one attestation per image, exactly the images are left."""
+    stored = make_index([make_image(), make_image(architecture="arm64")])
+    index = parse(stored.manifest, MediaType.OCI_INDEX)
+    assert isinstance(index, Index)
+
+    assert [child.digest for child in index.manifests if is_image(child)] == [
+        image.digest for image in stored.children
+    ]

@@ -1,0 +1,43 @@
+"""The proxy itself, served on a free port of 127.0.0.1 in front of an upstream of the test."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from proxy.app import build, serving
+from proxy.config import Config, parse
+from proxy.tls import ServerTls
+from proxy.translate.jws import SigningKey
+from tests.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+KEY = SigningKey(ec.derive_private_key(2, ec.SECP256R1()))
+"""The same key in every run, so that a digest in a failing test means the same tomorrow."""
+
+
+def config_for(url: str, /, **sections: Mapping[str, Any]) -> Config:
+    """Return a config as its file would make it; `sections` are sections of the file.
+
+    `config_for(url, upstream={"timeouts": {"idle": "100ms"}}, limits={"manifest": 1000})`
+    """
+    document = {name: dict(section) for name, section in sections.items()}
+    document.setdefault("upstream", {})["url"] = url
+    return parse(json.dumps(document), {})
+
+
+@asynccontextmanager
+async def running(
+    behind: Registry | str, /, *, key: SigningKey = KEY, **sections: Mapping[str, Any]
+) -> AsyncIterator[str]:
+    """Serve the proxy in front of a registry or URL and yield its own base URL."""
+    url = behind.url if isinstance(behind, Registry) else behind
+    config = config_for(url, **sections)
+    tls = None if config.listen.tls.cert_file is None else ServerTls(config.listen.tls)
+    async with serving(build(config, key), "127.0.0.1", 0, tls=tls) as port:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"

@@ -1,0 +1,242 @@
+"""The sqlite file: bounded, shared, migrated, set aside when damaged. The contract is elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from contextlib import asynccontextmanager, closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.store.entries import StoreFailedError
+from proxy.store.sqlite import MIGRATIONS, SqliteEntries
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+class Clock:
+    """A clock of the test's, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@asynccontextmanager
+async def opened(
+    path: Path, max_bytes: int = 1 << 20, clock: Clock | None = None
+) -> AsyncIterator[SqliteEntries]:
+    """Give entries in `path`, and close them."""
+    entries = SqliteEntries(path, max_bytes, clock=clock or Clock())
+    try:
+        yield entries
+    finally:
+        await entries.close()
+
+
+def set_aside(directory: Path) -> list[Path]:
+    """Return the files that were set aside."""
+    return list(directory.glob("store.db.damaged-*"))
+
+
+async def test_file__outlives_the_process(tmp_path: Path) -> None:
+    """What was put is there after the file was closed and opened again."""
+    path = tmp_path / "store.db"
+    async with opened(path) as entries:
+        await entries.put({"a": b"1"})
+    async with opened(path) as entries:
+        assert b"1" == await entries.get("a")
+
+
+async def test_file__shared(tmp_path: Path) -> None:
+    """Two that have the same file open see each other's entries at once."""
+    path = tmp_path / "store.db"
+    async with opened(path) as one, opened(path) as other:
+        await asyncio.gather(
+            *(one.put({f"one{n}": b"1"}) for n in range(20)),
+            *(other.put({f"other{n}": b"2"}) for n in range(20)),
+        )
+
+        assert [b"1", b"2"] == [await other.get("one19"), await one.get("other19")]
+
+
+KILLED = """
+import asyncio, os, sys
+from pathlib import Path
+from proxy.store.sqlite import SqliteEntries
+async def main():
+    entries = SqliteEntries(Path(sys.argv[1]), 1 << 20)
+    await entries.put({"a": b"1"})
+    os.kill(os.getpid(), 9)
+asyncio.run(main())
+"""
+
+
+async def test_put__survives_kill_9(tmp_path: Path) -> None:
+    """What a put has returned for is there after the process was killed right behind it."""
+    path = tmp_path / "store.db"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, str(path))
+
+    assert -9 == await process.wait()
+    async with opened(path) as entries:
+        assert b"1" == await entries.get("a")
+
+
+async def test_size__bounded_by_last_use(tmp_path: Path) -> None:
+    """Past the bound the least recently used go; what was read lately stays."""
+    clock = Clock()
+    async with opened(tmp_path / "store.db", 2 << 20, clock) as entries:
+        for number in range(400):
+            clock.now += 60
+            await entries.put({str(number): bytes(10_000)})
+            # Use counts by the hour: twice an hour is often enough to stay.
+            if number % 30 == 0:
+                await entries.get("0")
+        kept = [number for number in range(400) if await entries.get(str(number)) is not None]
+
+    assert {0, 399} <= set(kept)
+    assert 100 <= len(kept) <= 200
+    assert 1 not in kept
+
+
+async def test_size__one_entry_larger_than_the_bound(tmp_path: Path) -> None:
+    """An entry that can never fit is let go again, and nothing hangs."""
+    async with opened(tmp_path / "store.db", 100_000) as entries:
+        await entries.put({"a": bytes(500_000)})
+        await entries.put({"b": b"1"})
+
+        assert b"1" == await entries.get("b")
+        assert await entries.get("a") is None
+
+
+@pytest.mark.parametrize("content", [b"this is no database, but text" * 100, b"\0" * 5000])
+async def test_damage__no_database(tmp_path: Path, content: bytes) -> None:
+    """A file that is no database is set aside, and a fresh one begun."""
+    path = tmp_path / "store.db"
+    path.write_bytes(content)
+    async with opened(path) as entries:
+        await entries.put({"a": b"1"})
+
+        assert b"1" == await entries.get("a")
+
+    assert [content] == [file.read_bytes() for file in set_aside(tmp_path)]
+
+
+async def test_damage__while_running(tmp_path: Path) -> None:
+    """Damage that shows later is one failure; after it the store works again, empty."""
+    path = tmp_path / "store.db"
+    async with opened(path) as entries:
+        await entries.put({str(number): bytes(3000) for number in range(200)})
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 300_000)
+    async with opened(path) as entries:
+        with pytest.raises(StoreFailedError, match="malformed"):
+            _ = [await entries.get(str(number)) for number in range(200)]
+        await entries.put({"a": b"1"})
+
+        assert b"1" == await entries.get("a")
+    assert 1 == len(set_aside(tmp_path))
+
+
+async def test_migration__step_by_step(tmp_path: Path) -> None:
+    """A file of an older version is brought forward with its entries."""
+    path = tmp_path / "store.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(MIGRATIONS[0])
+        connection.execute("INSERT INTO entries VALUES ('a', x'31', 1)")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    async with opened(path) as entries:
+        assert b"1" == await entries.get("a")
+    with closing(sqlite3.connect(path)) as connection:
+        version = connection.execute("PRAGMA user_version").fetchone()
+        indexes = connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'")
+
+        assert (len(MIGRATIONS),) == version
+        assert ("entries_by_use",) in indexes.fetchall()
+
+
+async def test_migration__file_of_the_future(tmp_path: Path) -> None:
+    """A file of a newer version is left alone: not used, not damaged."""
+    path = tmp_path / "store.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    async with opened(path) as entries:
+        with pytest.raises(StoreFailedError, match="made by a newer regshim"):
+            await entries.get("a")
+    assert path.exists()
+    assert [] == set_aside(tmp_path)
+
+
+async def test_failure__locked(tmp_path: Path) -> None:
+    """A file that another holds locked fails writing within its patience, and recovers."""
+    path = tmp_path / "store.db"
+    async with opened(path) as entries:
+        await entries.put({"a": b"1"})
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreFailedError, match="locked"):
+                await entries.put({"b": b"2"})
+
+            assert b"1" == await entries.get("a")
+            other.execute("ROLLBACK")
+        await entries.put({"b": b"2"})
+
+        assert b"2" == await entries.get("b")
+
+
+async def test_failure__disk_full(tmp_path: Path) -> None:
+    """No room fails the write and leaves what was there readable."""
+    path = tmp_path / "store.db"
+    async with opened(path, 1 << 30) as entries:
+        await entries.put({"a": b"1"})
+        await entries._call(_no_more_pages(entries))
+        with pytest.raises(StoreFailedError, match="full"):
+            await entries.put({"b": bytes(1 << 20)})
+
+        assert b"1" == await entries.get("a")
+        assert await entries.get("b") is None
+
+
+def _no_more_pages(entries: SqliteEntries):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """Return what makes the open file refuse to grow, as a full disk does."""
+
+    def limit() -> None:
+        connection = entries._file._connection
+        assert connection is not None
+        connection.execute("PRAGMA max_page_count = 1")
+
+    return limit
+
+
+async def test_failure__directory_that_is_not_there(tmp_path: Path) -> None:
+    """A path that cannot be opened is a failure each time, and works once it can be."""
+    path = tmp_path / "absent" / "store.db"
+    async with opened(path) as entries:
+        with pytest.raises(StoreFailedError):
+            await entries.get("a")
+        path.parent.mkdir()
+        await entries.put({"a": b"1"})
+
+        assert b"1" == await entries.get("a")
+
+
+async def test_put__given_up_waiting_leaves_no_transaction(tmp_path: Path) -> None:
+    """A caller that is cancelled in the middle of a put leaves the file usable."""
+    async with opened(tmp_path / "store.db") as entries:
+        put = asyncio.ensure_future(entries.put({"a": bytes(100_000)}))
+        await asyncio.sleep(0)
+        put.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await put
+        await entries.put({"b": b"2"})
+
+        assert b"2" == await entries.get("b")

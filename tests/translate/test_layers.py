@@ -1,0 +1,85 @@
+"""layers: which layers a client cannot use, and what it is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.errors import (
+    EncryptedLayer,
+    ForeignLayer,
+    NotTranslatable,
+    UnknownCompression,
+    ZstdLayer,
+)
+from proxy.spec.descriptor import Descriptor
+from proxy.translate.layers import check_layers
+
+OCI = "application/vnd.oci.image.layer.v1.tar"
+OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+DOCKER = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
+
+
+def layers(*media_types: str) -> tuple[Descriptor, ...]:
+    """Return layers of these types."""
+    return tuple(Descriptor(text, 1, f"sha256:{'0' * 64}") for text in media_types)
+
+
+@pytest.mark.parametrize("zstd", [False, True])
+@pytest.mark.parametrize("foreign", [False, True])
+def test_check_layers__gzip_and_plain_for_all(zstd: bool, foreign: bool) -> None:
+    """Gzip layers and plain tars are for everyone, as are images without layers."""
+    check_layers(layers(OCI, OCI + "+gzip", DOCKER, DOCKER + ".gzip"), zstd=zstd, foreign=foreign)
+    check_layers((), zstd=zstd, foreign=foreign)
+
+
+@pytest.mark.parametrize("media_type", [OCI + "+zstd", DOCKER + ".zstd", DOCKER + "+zstd"])
+def test_check_layers__zstd(media_type: str) -> None:
+    """Zstd is refused only for a client without it, by the layer's number."""
+    found = layers(OCI, media_type, media_type)
+
+    check_layers(found, zstd=True, foreign=False)
+    with pytest.raises(ZstdLayer, match="layer 2 of 3 is compressed with zstd"):
+        check_layers(found, zstd=False, foreign=True)
+
+
+@pytest.mark.parametrize(
+    "media_type", [OCI_FOREIGN, OCI_FOREIGN + "+gzip", DOCKER_FOREIGN + ".gzip"]
+)
+def test_check_layers__foreign(media_type: str) -> None:
+    """A foreign layer is refused only for a client that cannot fetch it, by its number."""
+    found = layers(media_type, OCI)
+
+    check_layers(found, zstd=False, foreign=True)
+    with pytest.raises(ForeignLayer, match="layer 1 of 2 is foreign"):
+        check_layers(found, zstd=True, foreign=False)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "error", "reason"),
+    [
+        (OCI + "+gzip+encrypted", EncryptedLayer, "layer 1 of 1 is encrypted"),
+        (OCI + "+encrypted", EncryptedLayer, "layer 1 of 1 is encrypted"),
+        (OCI_FOREIGN + "+zstd+encrypted", EncryptedLayer, "layer 1 of 1 is encrypted"),
+        (OCI + "+lz4", UnknownCompression, r"layer 1 of 1 is of the unknown type '.*\+lz4'"),
+        (OCI_FOREIGN + "+br", UnknownCompression, "unknown type"),
+        ("application/octet-stream", UnknownCompression, "unknown type 'application/octet-stream'"),
+        ("", UnknownCompression, "unknown type ''"),
+        ("x" * 1000, UnknownCompression, f"'{'x' * 200}'$"),
+    ],
+)  # fmt: skip
+def test_check_layers__for_nobody(
+    media_type: str, error: type[NotTranslatable], reason: str
+) -> None:
+    """Encrypted layers and unknown types are refused whatever the client reads."""
+    for zstd in (False, True):
+        with pytest.raises(error, match=reason):
+            check_layers(layers(media_type), zstd=zstd, foreign=True)
+
+
+def test_check_layers__names_the_first() -> None:
+    """Of many layers that cannot be used, the first is named."""
+    found = layers(OCI, OCI + "+lz4", OCI + "+zstd", OCI_FOREIGN)
+
+    with pytest.raises(UnknownCompression, match="layer 2 of 4"):
+        check_layers(found, zstd=False, foreign=False)

@@ -1,0 +1,175 @@
+"""Differential tests: regshim's payloads are docker-registry's, byte for byte.
+
+Without more ado the same 300 images. `REGSHIM_FUZZ_EXAMPLES` asks for so many new ones, and
+`REGSHIM_FUZZ_SEED`, which a failure names, for those of an earlier run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+from random import randrange
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.errors import Contradiction, NotLinux, NotTranslatable, UnreadableConfig
+from proxy.manifest.schema1 import payload_of
+from tests.image_strategies import images, wild_configs
+from tests.strategies import BLOBS, GeneratedImage, drawn, sha256
+from tests.translate.convert import convert
+from tests.translate.reference import payloads
+
+if TYPE_CHECKING:
+    from tests.peers import Peer
+
+pytestmark = pytest.mark.peer
+
+EXAMPLES = int(os.environ.get("REGSHIM_FUZZ_EXAMPLES", "300"))
+SEED: int | None = None
+if "REGSHIM_FUZZ_EXAMPLES" in os.environ:
+    SEED = int(os.environ.get("REGSHIM_FUZZ_SEED") or randrange(2**32))
+AGAIN = f"seen with REGSHIM_FUZZ_EXAMPLES={EXAMPLES} REGSHIM_FUZZ_SEED={SEED}"
+
+
+def ours(image: GeneratedImage) -> bytes | NotTranslatable:
+    """Return our payload, or why there is none."""
+    try:
+        return payload_of(convert(image).body)
+    except NotTranslatable as error:
+        return error
+
+
+def named(config: bytes, layers: int = 1) -> GeneratedImage:
+    """Return an image with this config."""
+    return GeneratedImage(config, BLOBS[:layers], "known/differences", f"t{sha256(config)[7:15]}")
+
+
+def config(history: bytes, layers: int = 1, rest: bytes = b"") -> bytes:
+    """Return a config with this history and so many layers."""
+    diff_ids = b",".join(b'"%d"' % number for number in range(layers))
+    return b'{"history":' + history + b',"rootfs":{"diff_ids":[' + diff_ids + b"]}" + rest + b"}"
+
+
+async def compare(
+    peer: Peer, image: GeneratedImage
+) -> tuple[bytes | None, bytes | NotTranslatable]:
+    """Return the reference's payload and ours."""
+    return (await payloads(peer.url, [image]))[0], ours(image)
+
+
+@pytest.fixture(scope="module")
+def generated() -> list[GeneratedImage]:
+    """Give images that the reference converts and engines can run, each with its own tag."""
+    found = drawn(images(), EXAMPLES, SEED)
+    return [replace(image, tag=f"{image.tag}-{number}") for number, image in enumerate(found)]
+
+
+@pytest.fixture(scope="module")
+def wild() -> list[GeneratedImage]:
+    """Give images of which any member of the config may have any type."""
+    return [named(text, 2) for text in drawn(wild_configs(), max(150, EXAMPLES // 4), SEED)]
+
+
+# Not asynchronous as tests: thousands of translations are no work for an event loop.
+def test_payload__equals_the_reference(
+    docker_registry: Peer, generated: list[GeneratedImage]
+) -> None:
+    """Every image that the reference converts and engines can run has the same payload."""
+    expected = asyncio.run(payloads(docker_registry.url, generated))
+    mine = [ours(image) for image in generated]
+
+    different = [case for case in zip(generated, expected, mine, strict=True) if case[1] != case[2]]
+
+    assert None not in expected, AGAIN
+    assert different[:1] == [], AGAIN
+
+
+async def test_payload__longest_images(docker_registry: Peer) -> None:
+    """127 layers, all different entries, are as the reference writes them."""
+    history = b",".join(
+        b'{"created":"2024-01-02T03:04:05.%03dZ","created_by":"RUN <%d> && x"}' % (number, number)
+        for number in range(127)
+    )
+    image = GeneratedImage(config(b"[" + history + b"]", 127), BLOBS * 14 + BLOBS[:1], "a/b", "t")
+    theirs, mine = await compare(docker_registry, image)
+
+    assert theirs is not None
+    assert theirs == mine
+
+
+def test_payload__wild_configs(docker_registry: Peer, wild: list[GeneratedImage]) -> None:
+    """Where any member may have any type, ours is equal, or a refusal of a wanted kind.
+
+    What the reference refuses, we refuse or, where it has no history, synthesise.
+    """
+    expected = asyncio.run(payloads(docker_registry.url, wild))
+    mine = [ours(image) for image in wild]
+
+    unwanted = [
+        (image, theirs, our)
+        for image, theirs, our in zip(wild, expected, mine, strict=True)
+        if theirs != our
+        and not isinstance(our, (UnreadableConfig, NotLinux, Contradiction))
+        and not (theirs is None and b"istory" not in image.config)
+    ]
+
+    assert unwanted[:1] == [], AGAIN
+    assert any(
+        theirs is not None and theirs == our for theirs, our in zip(expected, mine, strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", ["created", "Created", "CREATED"])
+async def test_difference__created_null(docker_registry: Peer, name: str) -> None:
+    """(a) A null `created` is dropped from the top entry, in whichever case, and nothing else."""
+    member = f'\\"{name}\\":null,'.encode()
+    image = named(config(b"[{}]", rest=f',"{name}":null,"Os":"linux"'.encode()))
+    theirs, mine = await compare(docker_registry, image)
+
+    assert theirs is not None
+    assert theirs.count(member) == 1
+    assert theirs.replace(member, b"") == mine
+
+
+@pytest.mark.parametrize("member", [b"", b'"history":null,', b'"history":[],'])
+async def test_difference__missing_history(docker_registry: Peer, member: bytes) -> None:
+    """(b) Without history the reference fails; ours is that of empty entries but the top id."""
+    created = b'"created":"2024-01-02T03:04:05Z"'
+    without = named(b"{" + member + created + b',"rootfs":{"diff_ids":["a","b"]}}', 2)
+    entries = b"[{" + created + b"},{}]"
+    like = named(config(entries, 2, b"," + created), 2)
+    theirs, mine = await compare(docker_registry, without)
+    below, _ = await compare(docker_registry, replace(like, tag=without.tag))
+
+    assert theirs is None
+    assert isinstance(mine, bytes)
+    assert below is not None
+    assert below.rpartition(b"v1Compatibility")[2] == mine.rpartition(b"v1Compatibility")[2]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "text"),
+    [
+        (NotLinux, config(b"[{}]", rest=b',"os":"windows"')),
+        (NotLinux, b'{"history":[{}],"rootfs":{"base_layer":"b","diff_ids":["a"]}}'),
+        (UnreadableConfig, config(b"[{}]", rest=b',"config":{"ExposedPorts":["80"]}')),
+        (UnreadableConfig, config(b"[{}]", rest=b',"config":{"Env":{"A":"b"}}')),
+        (UnreadableConfig, config(b"[{}]", rest=b',"created":"yesterday"')),
+        (UnreadableConfig, config(b'[{"created":"2024-01-02T03:04:05+24:00"},{}]', 2)),
+        (UnreadableConfig, config(b"[{}]", rest=b',"x":' + b"[" * 300 + b"]" * 300)),
+        (Contradiction, config(b'[{"empty_layer":true}]')),
+        (Contradiction, config(b"[{}]", rest=b',"parent":"p"')),
+        (Contradiction, config(b"[{}]", rest=b',"throwaway":true')),
+    ],
+)
+async def test_difference__images_that_cannot_work(
+    docker_registry: Peer, refusal: type[NotTranslatable], text: bytes
+) -> None:
+    """(c) What the reference converts to something that no engine runs is refused."""
+    image = named(text, text.count(b'"0"') + text.count(b'"1"') + text.count(b'"a"'))
+    theirs, mine = await compare(docker_registry, image)
+
+    assert theirs is not None
+    assert refusal is type(mine)
