@@ -6,18 +6,16 @@ import asyncio
 import contextlib
 import os
 import re
-import signal
-import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.peers import free_port
+from tests.processes import Served, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 MIB = 1 << 20
 # Memory is bounded however much flows, so the suite lets less flow than a long run does.
@@ -52,9 +50,7 @@ class Upstream:
                     self.began.set()
                     left -= len(piece)
                     self.received += len(piece)
-                if head.startswith(b"GET /v2/ "):
-                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-                elif head.startswith(b"GET"):
+                if head.startswith(b"GET"):
                     await self._send(writer)
                 else:
                     writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
@@ -74,64 +70,28 @@ class Upstream:
             await writer.drain()
 
 
-class Served:
-    """A running `regshim serve`."""
+class Setting:
+    """A running proxy and the Upstream behind it."""
 
-    def __init__(self, port: int, pid: int, upstream: Upstream) -> None:
-        self.port, self.pid, self.upstream = port, pid, upstream
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open a connection to it."""
-        return await asyncio.open_connection("127.0.0.1", self.port)
-
-    def memory(self, name: str) -> int:
-        """Return VmRSS (now) or VmHWM (peak) in bytes."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        found = re.search(rf"{name}:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) << 10
+    def __init__(self, served: Served, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self.connect, self.memory = served.connect, served.memory
 
 
 @asynccontextmanager
-async def serving(tmp_path: Path) -> AsyncIterator[Served]:
+async def streaming(tmp_path: Path) -> AsyncIterator[Setting]:
     """Run the proxy in a process of its own, in front of an Upstream."""
     upstream = Upstream()
     server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
-    behind, port = server.sockets[0].getsockname()[1], free_port()
-    config = tmp_path / "config.yaml"
-    config.write_text(
-        f"upstream: {{url: 'http://127.0.0.1:{behind}'}}\n"
-        f"listen: {{port: {port}}}\nlog: {{level: error}}\n"
-    )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "proxy", "serve", "-c", str(config)
-    )
+    port = server.sockets[0].getsockname()[1]
     try:
-        served = Served(port, process.pid, upstream)
-        await answering(served)
-        yield served
+        async with serving(tmp_path, f"http://127.0.0.1:{port}") as served:
+            yield Setting(served, upstream)
     finally:
-        process.send_signal(signal.SIGTERM)
-        await process.wait()
         server.close()
 
 
-async def answering(served: Served) -> None:
-    """Wait until the process answers; it has nothing else to wait for than its port."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                reader, writer = await served.connect()
-            except ConnectionRefusedError:
-                await asyncio.sleep(0.05)
-                continue
-            writer.write(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            await reader.read()
-            writer.close()
-            return
-
-
-async def start_download(served: Served) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def start_download(served: Setting) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Ask for a blob and read the head of the reply."""
     reader, writer = await served.connect()
     writer.write(f"GET /v2/lib/app/blobs/{DIGEST} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -140,7 +100,7 @@ async def start_download(served: Served) -> tuple[asyncio.StreamReader, asyncio.
     return reader, writer
 
 
-async def download(served: Served) -> int:
+async def download(served: Setting) -> int:
     """Download a whole blob and return how many bytes came."""
     reader, writer = await start_download(served)
     count = 0
@@ -156,7 +116,7 @@ async def pieces(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def upload(served: Served) -> bytes:
+async def upload(served: Setting) -> bytes:
     """Upload a whole blob and return the status line."""
     reader, writer = await served.connect()
     head = (
@@ -173,7 +133,7 @@ async def upload(served: Served) -> bytes:
 
 async def test_memory__upload_and_download_at_once(tmp_path: Path) -> None:
     """Peak memory grows by less than 32 MiB over both, however large they are."""
-    async with serving(tmp_path) as served:
+    async with streaming(tmp_path) as served:
         before = served.memory("VmRSS")
         count, line = await asyncio.gather(download(served), upload(served))
         grown = served.memory("VmHWM") - before
@@ -185,7 +145,7 @@ async def test_memory__upload_and_download_at_once(tmp_path: Path) -> None:
 
 async def test_memory__slow_downloads(tmp_path: Path) -> None:
     """Two hundred clients that do not read cost less than 1 MiB and 64 KiB each."""
-    async with serving(tmp_path) as served:
+    async with streaming(tmp_path) as served:
         before = served.memory("VmRSS")
         stalled = [await start_download(served) for _ in range(SLOW_CLIENTS)]
         # A fast one among them comes through, and all buffers are full by then.
@@ -199,7 +159,7 @@ async def test_memory__slow_downloads(tmp_path: Path) -> None:
 
 async def test_ends__client_leaves_a_download(tmp_path: Path) -> None:
     """A client that leaves ends the upstream call at once."""
-    async with serving(tmp_path) as served:
+    async with streaming(tmp_path) as served:
         _, writer = await start_download(served)
         writer.transport.abort()
         async with asyncio.timeout(5):
@@ -208,7 +168,7 @@ async def test_ends__client_leaves_a_download(tmp_path: Path) -> None:
 
 async def test_ends__client_leaves_an_upload(tmp_path: Path) -> None:
     """A client that leaves in the middle of an upload ends it upstream too."""
-    async with serving(tmp_path) as served:
+    async with streaming(tmp_path) as served:
         _, writer = await served.connect()
         writer.write(
             b"PATCH /v2/a/blobs/uploads/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx"
@@ -221,7 +181,7 @@ async def test_ends__client_leaves_an_upload(tmp_path: Path) -> None:
 
 async def test_ends__upstream_leaves(tmp_path: Path) -> None:
     """An upstream that breaks off breaks the client's connection: a blob never ends early."""
-    async with serving(tmp_path) as served:
+    async with streaming(tmp_path) as served:
         served.upstream.cut_after = 8 * MIB
         reader, writer = await start_download(served)
         count = 0
@@ -235,7 +195,7 @@ async def test_ends__upstream_leaves(tmp_path: Path) -> None:
 
 async def test_ends__upstream_leaves_a_client_of_http_1_0(tmp_path: Path) -> None:
     """Where the end of the connection is the end of the body, a broken body ends in a reset."""
-    async with serving(tmp_path) as served:
+    async with streaming(tmp_path) as served:
         served.upstream.cut_after = 8 * MIB
         served.upstream.tells_length = False
         reader, writer = await served.connect()
@@ -247,7 +207,7 @@ async def test_ends__upstream_leaves_a_client_of_http_1_0(tmp_path: Path) -> Non
 
 async def test_expect__100_continue(tmp_path: Path) -> None:
     """A client that waits for 100 Continue is told to go on."""
-    async with serving(tmp_path) as served:
+    async with streaming(tmp_path) as served:
         reader, writer = await served.connect()
         writer.write(
             b"PUT /v2/a/blobs/uploads/x HTTP/1.1\r\nHost: x\r\n"

@@ -1,0 +1,89 @@
+"""`regshim serve` as a process of its own, as users run it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.peers import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+START_SECONDS = 20
+
+
+class Served:
+    """A running proxy."""
+
+    def __init__(self, port: int, process: asyncio.subprocess.Process) -> None:
+        self.port, self.process = port, process
+        self.pid = process.pid
+        self.url = f"http://127.0.0.1:{port}"
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection to it."""
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    def memory(self, name: str) -> int:
+        """Return VmRSS (now) or VmHWM (peak) in bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        found = re.search(rf"{name}:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) << 10
+
+    async def kill(self) -> None:
+        """End it as a lost machine would: at once, in the middle of whatever it does."""
+        self.process.kill()
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        """Ask it to end, and return its exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        return await self.process.wait()
+
+
+@asynccontextmanager
+async def serving(
+    directory: Path, upstream: str, **sections: Mapping[str, Any]
+) -> AsyncIterator[Served]:
+    """Run the proxy in front of `upstream`; `sections` are sections of its config file."""
+    port = free_port()
+    document: dict[str, Any] = {"log": {"level": "error"}, **sections}
+    document["upstream"] = {"url": upstream, **document.get("upstream", {})}
+    document["listen"] = {"port": port, **document.get("listen", {})}
+    config = directory / f"config-{port}.yaml"
+    config.write_text(json.dumps(document), encoding="utf-8")
+    # Variables of the tests themselves begin with our prefix too, but are no keys.
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "proxy", "serve", "-c", str(config), env=dict(os.environ)
+    )
+    served = Served(port, process)
+    try:
+        await _answering(served)
+        yield served
+    finally:
+        await served.stop()
+
+
+async def _answering(served: Served) -> None:
+    """Wait until the process listens; there is nothing else to wait for than its port."""
+    async with asyncio.timeout(START_SECONDS):
+        while True:
+            try:
+                _, writer = await served.connect()
+            except ConnectionRefusedError:
+                assert served.process.returncode is None, "the proxy did not start"
+                await asyncio.sleep(0.05)
+                continue
+            writer.close()
+            return
