@@ -1,0 +1,224 @@
+"""Headers through the proxy, both ways, on the wire."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.raw import Connection, raw_exchange, raw_server
+from tests.running import running
+
+HOST = "images.example.com:8080"
+
+
+class Exchange:
+    """One exchange through the proxy: the head that the upstream saw, and the reply that came."""
+
+    def __init__(self, upstream_url: str, seen: list[str], reply: bytes) -> None:
+        head, _, self.body = reply.partition(b"\r\n\r\n")
+        self.upstream_url = upstream_url
+        self.seen = seen
+        self.told = head.decode("latin-1").split("\r\n")
+
+    def asked(self, name: str) -> list[str]:
+        """Return what a header of the request said to the upstream, line by line."""
+        return _values(self.seen, name)
+
+    def answered(self, name: str) -> list[str]:
+        """Return what a header of the reply said to the client, line by line."""
+        return _values(self.told, name)
+
+
+def _values(lines: list[str], name: str) -> list[str]:
+    pairs = (line.partition(":") for line in lines[1:])
+    return [value.strip() for key, _, value in pairs if key.lower() == name.lower()]
+
+
+async def through(
+    *sent: str,
+    reply: tuple[str, ...] = (),
+    status: str = "200 OK",
+    method: str = "GET",
+    base: str = "",
+) -> Exchange:
+    """Send a request with these header lines to a proxy whose upstream answers with `reply`.
+
+    `{url}` in the reply is the upstream's own origin; `base` is the path of its URL.
+    """
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        lines = [line.replace("{url}", connection.server.url) for line in reply]
+        if not any(line.lower().startswith("content-length") for line in lines):
+            lines.append("Content-Length: 2")
+        body = "" if method == "HEAD" or status[:3] in {"204", "304"} else "ok"
+        head = "\r\n".join([f"HTTP/1.1 {status}", *lines])
+        await connection.send(f"{head}\r\n\r\n{body}".encode("latin-1"))
+
+    request = [f"{method} /v2/x HTTP/1.1", f"Host: {HOST}", "Connection: close", *sent]
+    async with raw_server(talk) as server, running(server.url + base) as url:
+        got = await raw_exchange(url, ("\r\n".join(request) + "\r\n\r\n").encode("latin-1"))
+        return Exchange(server.url, server.lines, got)
+
+
+async def test_request__headers_pass_in_order() -> None:
+    """What the client says goes on, repeated lines and all; the proxy adds who asked."""
+    exchange = await through("Accept: a/b", "X-A: 1", "Accept: c/d", "Authorization: Bearer t")
+
+    assert exchange.seen == [
+        "GET /v2/x HTTP/1.1",
+        f"Host: {exchange.upstream_url.removeprefix('http://')}",
+        "Accept: a/b",
+        "X-A: 1",
+        "Accept: c/d",
+        "Authorization: Bearer t",
+        "X-Forwarded-For: 127.0.0.1",
+    ]
+
+
+async def test_request__what_is_for_this_hop_stays() -> None:
+    """Hop-by-hop headers, those that Connection names, and what names this proxy stay here."""
+    exchange = await through(
+        "Connection: X-Mine",
+        "X-Mine: 1",
+        "Keep-Alive: 5",
+        "TE: trailers",
+        "Proxy-Authorization: Basic secret",
+        "X-Forwarded-Host: h",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Port: 1",
+        "Forwarded: for=x",
+    )
+
+    assert [line.partition(":")[0] for line in exchange.seen[1:]] == ["Host", "X-Forwarded-For"]
+
+
+async def test_request__forwarded_for_is_continued() -> None:
+    """Who asked a proxy in front of this one is told on, with this one's client behind it."""
+    exchange = await through("X-Forwarded-For: 192.0.2.1")
+
+    assert exchange.asked("X-Forwarded-For") == ["192.0.2.1", "127.0.0.1"]
+
+
+async def test_reply__as_the_upstream_said_it() -> None:
+    """Status, headers, repeated lines and their order pass; nothing but Date is added."""
+    exchange = await through(
+        reply=("X-A: 1", "WWW-Authenticate: Basic", "WWW-Authenticate: Bearer", "X-B: 2"),
+        status="418 Other",
+    )
+
+    assert exchange.body == b"ok"
+    assert exchange.told[0].startswith("HTTP/1.1 418 ")
+    names = [line.partition(":")[0] for line in exchange.told[1:]]
+    assert sorted(set(names) - {"Date", "Connection"}) == [
+        "Content-Length",
+        "WWW-Authenticate",
+        "X-A",
+        "X-B",
+    ]
+    assert exchange.answered("WWW-Authenticate") == ["Basic", "Bearer"]
+
+
+async def test_reply__what_is_for_this_hop_stays() -> None:
+    """Hop-by-hop headers of the upstream do not reach the client."""
+    exchange = await through(
+        reply=("Connection: X-Mine", "X-Mine: 1", "Keep-Alive: timeout=5", "Upgrade: h2c")
+    )
+
+    for name in ("X-Mine", "Keep-Alive", "Upgrade"):
+        assert exchange.answered(name) == []
+
+
+@pytest.mark.parametrize("media_type", ["application/vnd.x+json; charset=utf-8", "text/plain"])
+async def test_reply__content_type_and_server_are_the_upstream_s(media_type: str) -> None:
+    """A media type is passed as it is written, and who serves is whom the upstream names."""
+    exchange = await through(reply=(f"Content-Type: {media_type}", "Server: theirs"))
+
+    assert exchange.answered("Content-Type") == [media_type]
+    assert exchange.answered("Server") == ["theirs"]
+
+
+async def test_reply__head_keeps_the_length() -> None:
+    """HEAD tells the length of what GET would send, with no body behind it."""
+    exchange = await through(method="HEAD", reply=("Content-Length: 12345",))
+
+    assert exchange.answered("Content-Length") == ["12345"]
+    assert exchange.answered("Transfer-Encoding") == []
+    assert exchange.body == b""
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+async def test_reply__without_a_body(status: str) -> None:
+    """A status that has no body has none behind the proxy either."""
+    exchange = await through(status=status, reply=("Content-Length: 0", "ETag: x"))
+
+    assert exchange.told[0].startswith(f"HTTP/1.1 {status[:3]}")
+    assert exchange.body == b""
+    assert exchange.answered("ETag") == ["x"]
+
+
+OWN = f"http://{HOST}"
+
+
+@pytest.mark.parametrize(
+    ("location", "base", "expected"),
+    [
+        ("/v2/x/blobs/uploads/1?_state=a%2Fb", "", f"{OWN}/v2/x/blobs/uploads/1?_state=a%2Fb"),
+        ("{url}/v2/x?a=b", "", f"{OWN}/v2/x?a=b"),
+        ("{url}", "", f"{OWN}/"),
+        ("/mirror/v2/x", "/mirror", f"{OWN}/v2/x"),
+        ("{url}/mirror/v2/x", "/mirror", f"{OWN}/v2/x"),
+        ("/mirror/token", "/mirror", f"{OWN}/mirror/token"),
+        ("/mirror/v2/x", "", f"{OWN}/mirror/v2/x"),
+        ("https://s3.example.com/a?X-Sig=a%2Fb", "", "https://s3.example.com/a?X-Sig=a%2Fb"),
+        ("{url}1/v2/x", "", "{url}1/v2/x"),
+        ("//s3.example.com/a", "", "//s3.example.com/a"),
+        ("uploads/1", "", "uploads/1"),
+        ("http://[broken", "", "http://[broken"),
+    ],
+)
+async def test_location__leads_to_the_proxy(location: str, base: str, expected: str) -> None:
+    """A Location at the upstream comes out absolute, at the proxy; any other as it was."""
+    exchange = await through(reply=(f"Location: {location}",), status="202 Accepted", base=base)
+
+    assert exchange.answered("Location") == [expected.replace("{url}", exchange.upstream_url)]
+
+
+@pytest.mark.parametrize(
+    ("sent", "origin"),
+    [
+        ((), f"http://{HOST}"),
+        (("X-Forwarded-Proto: https",), f"https://{HOST}"),
+        (("X-Forwarded-Proto: HTTPS",), f"https://{HOST}"),
+        (("X-Forwarded-Proto: javascript",), f"http://{HOST}"),
+        (("X-Forwarded-Host: out.example.com",), "http://out.example.com"),
+        (
+            ("X-Forwarded-Proto: https", "X-Forwarded-Host: out.example.com:1"),
+            "https://out.example.com:1",
+        ),
+    ],
+)
+async def test_location__on_the_host_that_the_client_used(
+    sent: tuple[str, ...], origin: str
+) -> None:
+    """The proxy names itself as this client addressed it, a proxy in front included."""
+    exchange = await through(*sent, reply=("Location: /v2/y",))
+
+    assert exchange.answered("Location") == [f"{origin}/v2/y"]
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ('</v2/_catalog?last=a&n=1>; rel="next"', '</v2/_catalog?last=a&n=1>; rel="next"'),
+        ('<{url}/v2/x>; rel="next"', '</v2/x>; rel="next"'),
+        ("<{url}/mirror/v2/x>; a=b, </mirror/v2/y>", "</v2/x>; a=b, </v2/y>"),
+        ("<https://other.example.com/v2/x>", "<https://other.example.com/v2/x>"),
+        ("<http://[broken>", "<http://[broken>"),
+        ("nonsense", "nonsense"),
+    ],
+)
+async def test_link__does_not_name_the_upstream(link: str, expected: str) -> None:
+    """Links of a page lead through the proxy: the client resolves them against itself."""
+    exchange = await through(reply=(f"Link: {link}",), base="/mirror")
+
+    assert exchange.answered("Link") == [expected]

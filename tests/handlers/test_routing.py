@@ -1,0 +1,178 @@
+"""Request targets → endpoints: what is read, what goes through, what is refused."""
+
+from __future__ import annotations
+
+import sys
+from time import thread_time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import (
+    DigestInvalid,
+    NameInvalid,
+    NotFound,
+    RegistryError,
+    RequestInvalid,
+    TagInvalid,
+)
+from proxy.handlers.routing import BlobRoute, ManifestRoute, OtherRoute, route
+from proxy.spec.digest import Digest
+from proxy.spec.reference import Repository, Tag
+
+DIGEST = "sha256:" + "0a" * 32
+names = st.from_regex(r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+)*", fullmatch=True).filter(
+    lambda name: len(name) <= 255
+)
+tags = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", fullmatch=True).filter(
+    lambda tag: tag not in {".", ".."}
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "repository", "reference"),
+    [
+        ("/v2/nginx/manifests/latest", "nginx", "latest"),
+        ("/v2/a/b/c/manifests/1.0?ns=docker.io", "a/b/c", "1.0"),
+        (f"/v2/a/manifests/{DIGEST}", "a", DIGEST),
+        (f"/v2/a/manifests/{DIGEST.replace(':', '%3A')}", "a", DIGEST),
+        ("/v2/a/manifests/%6Catest", "a", "latest"),
+        ("/v2/manifests/manifests/manifests", "manifests", "manifests"),
+        ("/v2/a/blobs/manifests/latest", "a/blobs", "latest"),
+        ("/v2/a/manifests/uploads", "a", "uploads"),
+    ],
+)
+def test_route__manifest(target: str, repository: str, reference: str) -> None:
+    """The last `manifests` of a path is the endpoint: a name before it, a reference behind."""
+    assert route(target) == ManifestRoute(Repository(repository), Tag(reference))
+
+
+@pytest.mark.parametrize(
+    ("target", "repository"),
+    [
+        (f"/v2/a/b/blobs/{DIGEST}", "a/b"),
+        (f"/v2/blobs/blobs/{DIGEST}?x=../y", "blobs"),
+        (f"/v2/a/blobs/{DIGEST.replace(':', '%3a')}", "a"),
+    ],
+)
+def test_route__blob(target: str, repository: str) -> None:
+    """A blob is named by its digest."""
+    assert route(target) == BlobRoute(Repository(repository), Digest(DIGEST))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2",
+        "/v2/",
+        "/v2/_catalog",
+        "/v2/a/tags/list",
+        f"/v2/a/referrers/{DIGEST}",
+        "/v2/a/blobs/uploads/",
+        "/v2/a/blobs/uploads",
+        "/v2/a/blobs/uploads/123",
+        "/v2/a/manifests/",
+        "/v2/a/manifests",
+        "/v2/manifests/latest",
+        "/v2/some/future/endpoint",
+        "/v2/a.b/..c/d..",
+    ],
+)
+def test_route__everything_else_is_the_upstream_s(path: str) -> None:
+    """Any other path below /v2/ goes through, whatever it means."""
+    assert route(f"{path}?a=//../%2f") == OtherRoute(path)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("", NotFound),
+        ("/", NotFound),
+        ("/v1/_ping", NotFound),
+        ("/v20/", NotFound),
+        ("/V2/", NotFound),
+        ("*", NotFound),
+        ("http://other/v2/", NotFound),
+        ("/v2//", RequestInvalid),
+        ("/v2/a//manifests/b", RequestInvalid),
+        ("/v2/../v1/", RequestInvalid),
+        ("/v2/a/./manifests/b", RequestInvalid),
+        ("/v2/a/manifests/..", RequestInvalid),
+        ("/v2/a/manifests/%2e%2E", RequestInvalid),
+        ("/v2/a/.%2e/b", RequestInvalid),
+        ("/v2/a%2fb/manifests/c", RequestInvalid),
+        ("/v2/a/manifests/..%2Fb", RequestInvalid),
+        ("/v2/a%5Cb", RequestInvalid),
+        ("/v2/a\\b", RequestInvalid),
+        ("/v2/a%00b", RequestInvalid),
+        ("/v2/a b", RequestInvalid),
+        ("/v2/ä", RequestInvalid),
+        ("/v2/a?x=\n", RequestInvalid),
+        ("/v2/A/manifests/b", NameInvalid),
+        ("/v2/%61/manifests/b", NameInvalid),
+        (f"/v2/{'a' * 256}/manifests/b", NameInvalid),
+        ("/v2/a/manifests/-b", TagInvalid),
+        ("/v2/a/manifests/%252e%252e", TagInvalid),
+        ("/v2/a/manifests/%FF", TagInvalid),
+        ("/v2/a/manifests/sha256:b", DigestInvalid),
+        ("/v2/a/blobs/latest", DigestInvalid),
+        (f"/v2/A/blobs/{DIGEST}", NameInvalid),
+    ],
+)
+def test_route__refused(target: str, expected: type[RegistryError]) -> None:
+    """What is no path of the API, or could be read as another one, is refused."""
+    with pytest.raises(expected):
+        route(target)
+
+
+@given(names, tags)
+def test_route__any_name_and_tag(name: str, tag: str) -> None:
+    """Every name and tag of the grammar is found again."""
+    assert route(f"/v2/{name}/manifests/{tag}") == ManifestRoute(Repository(name), Tag(tag))
+
+
+fragments = st.lists(
+    st.sampled_from(
+        [
+            *("/", "//", "v2", "a", "A", "latest", DIGEST, ":", "?"),
+            *("manifests", "blobs", "uploads"),
+            *("..", ".", "%2e", "%2F", "%00", "%zz", "%", "\\", "ä", "\ud800", "\n"),
+        ]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@given(st.one_of(st.text(), fragments, fragments.map("/v2/".__add__)))
+def test_route__any_target(target: str) -> None:
+    """Any target has an endpoint or a RegistryError; a name or reference bends no path."""
+    try:
+        found = route(target)
+    except RegistryError:
+        return
+    parts: list[str] = [] if isinstance(found, OtherRoute) else [found.repository]
+    parts += [found.reference] if isinstance(found, ManifestRoute) else []
+
+    for part in parts:
+        assert ".." not in part.split("/")
+        assert "%" not in part
+
+
+@pytest.mark.parametrize(
+    "filler", ["a", "/a", "a/", "-", "a-", "/manifests/a", "/blobs", "%2", ".", "%2e", "/"]
+)
+def test_route__linear_time(filler: str) -> None:
+    """A long target takes time in proportion: ten times the length, not a hundred times as long."""
+
+    def seconds(length: int) -> float:
+        target = "/v2/" + (filler * length)[:length] + "/manifests/!"
+        best = sys.float_info.max
+        for _ in range(5):
+            start = thread_time()
+            with pytest.raises(RegistryError):
+                route(target)
+            best = min(best, thread_time() - start)
+        return best
+
+    assert seconds(200_000) < 40 * seconds(20_000) + 0.01

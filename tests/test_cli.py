@@ -1,0 +1,284 @@
+"""The command: what it prints, and the status that it ends with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from proxy import __version__
+from proxy.cli import main
+from proxy.keyfile import load_or_create
+from tests.images import make_image, push
+from tests.peers import run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import aiohttp
+    from typer.testing import Result
+
+    from tests.registry import Registry
+
+PYTHON = sys.executable
+MINIMAL = "upstream: {url: 'http://127.0.0.1:1'}\n"
+SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what would override the config of a test."""
+    for name in os.environ:
+        if name.startswith("REGSHIM_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Give a valid config file."""
+    return written(tmp_path / "config.yaml", MINIMAL)
+
+
+def written(file: Path, text: str) -> Path:
+    """Return the file, with that text in it."""
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def invoke(*arguments: str | Path, stdin: str | None = None) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+
+
+@asynccontextmanager
+async def started(*arguments: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the command as a process of its own; it has ended when the block ends."""
+    process = await asyncio.create_subprocess_exec(
+        *(PYTHON, "-m", "proxy", *map(str, arguments)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def event(process: asyncio.subprocess.Process, name: str) -> dict[str, Any]:
+    """Return the next log line with that event; fail with all that was said if it ends."""
+    assert process.stderr is not None
+    said = b""
+    async for line in process.stderr:
+        said += line
+        entry: dict[str, Any] = json.loads(line)
+        if entry["event"] == name:
+            return entry
+    pytest.fail(f"the command ended without saying {name!r}:\n{said.decode()}")
+
+
+def test_version__printed() -> None:
+    """It prints its name and version."""
+    result = invoke("version")
+
+    assert (result.exit_code, result.stdout) == (0, f"regshim {__version__}\n")
+
+
+async def test_module__is_the_command() -> None:
+    """`python -m proxy` is the command."""
+    result = await run(PYTHON, "-m", "proxy", "version")
+
+    assert (result.returncode, result.stdout) == (0, f"regshim {__version__}\n".encode())
+
+
+def test_help__shows_every_command() -> None:
+    """Without arguments it tells what it can do."""
+    result = invoke()
+
+    for command in ("serve", "explain", "key", "version"):
+        assert command in result.output
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["serve", "--sample", "--config", "x"]])
+def test_serve__a_config_or_the_sample(arguments: list[str]) -> None:
+    """Exactly one of --config and --sample is needed."""
+    result = invoke(*arguments)
+
+    assert result.exit_code == 2
+    assert "--config FILE or --sample" in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("upstream: {url: x}", "upstream.url: expected http://host"),
+        (MINIMAL + "listen: {prot: 1}", "listen.prot: unknown key"),
+        ("[]", "expected a mapping of keys"),
+    ],
+)
+@pytest.mark.parametrize("command", [["serve"], ["explain", "a:b"], ["key", "show"]])
+def test_config__wrong_ends_with_2_and_the_key_path(
+    config: Path, command: list[str], text: str, expected: str
+) -> None:
+    """A wrong config ends any command with status 2 and one line that names file and key."""
+    written(config, text)
+    result = invoke(*command, "-c", config)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"regshim: {config}: ")
+    assert expected in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_config__missing_file(tmp_path: Path) -> None:
+    """A config that is not there is named."""
+    result = invoke("serve", "-c", tmp_path / "missing.yaml")
+
+    assert result.exit_code == 2
+    assert f"{tmp_path}/missing.yaml: cannot be read" in result.stderr
+
+
+def test_config__from_the_environment(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment goes before the file; its errors are told like the file's."""
+    monkeypatch.setenv("REGSHIM_LISTEN__PORT", "many")
+    result = invoke("serve", "-c", config)
+
+    assert result.exit_code == 2
+    assert "listen.port:" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["serve"], ["explain", "a:b"], ["key", "show"]])
+def test_key__unusable_ends_with_2(config: Path, tmp_path: Path, command: list[str]) -> None:
+    """A key file that holds no key ends with status 2, its path, and nothing of its content."""
+    key_file = tmp_path / "key.pem"
+    written(key_file, "-----BEGIN hunter2-----")
+    written(config, f"{MINIMAL}translate: {{signing_key_file: {key_file}}}")
+    result = invoke(*command, "-c", config)
+
+    assert result.exit_code == 2
+    assert str(key_file) in result.stderr
+    assert "hunter2" not in result.output
+
+
+def test_key_show__made_on_first_use(config: Path, tmp_path: Path) -> None:
+    """It prints the key id and the public JWK of the file, which is made if it is not there."""
+    key_file = tmp_path / "key.pem"
+    written(config, f"{MINIMAL}translate: {{signing_key_file: {key_file}}}")
+    result = invoke("key", "show", "-c", config)
+    key = load_or_create(key_file)
+    first, second = result.stdout.splitlines()
+
+    assert result.exit_code == 0
+    assert first == f"kid: {key.kid}"
+    assert json.loads(second.removeprefix("public JWK: ")) == key.public_jwk()
+    assert '"d"' not in second
+
+
+def test_key_show__no_file_configured(config: Path) -> None:
+    """Without a key file there is no key to show."""
+    result = invoke("key", "show", "-c", config)
+
+    assert result.exit_code == 2
+    assert "translate.signing_key_file: is not set" in result.stderr
+
+
+async def test_explain__json(registry: Registry, config: Path) -> None:
+    """--json prints what the client would get as one document."""
+    await push(registry, "lib/app", "1", make_image())
+    written(config, f"upstream: {{url: '{registry.url}'}}")
+    result = await asyncio.to_thread(invoke, "explain", "lib/app:1", "-c", config, "--json")
+
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["media_type"] == SCHEMA1
+
+
+async def test_explain__for_a_person(registry: Registry, config: Path) -> None:
+    """Without it, a table says the same in words."""
+    await push(registry, "lib/app", "1", make_image())
+    written(config, f"upstream: {{url: '{registry.url}'}}")
+    result = await asyncio.to_thread(invoke, "explain", "lib/app:1", "-c", config)
+
+    assert result.exit_code == 0, result.output
+    assert "docker/1.9.1" in result.stdout
+    assert SCHEMA1 in result.stdout
+
+
+async def test_explain__refused_ends_with_1(registry: Registry, config: Path) -> None:
+    """An image that the client cannot be given ends with status 1 and the reason."""
+    await push(registry, "lib/app", "1", make_image(compression="zstd"))
+    written(config, f"upstream: {{url: '{registry.url}'}}")
+    result = await asyncio.to_thread(invoke, "explain", "lib/app:1", "-c", config)
+
+    assert result.exit_code == 1, result.output
+    assert "406" in result.stdout
+    assert "zstd" in result.stdout
+
+
+async def test_explain__upstream_away(config: Path) -> None:
+    """An upstream that cannot be reached is what the client would be told: 502, status 1."""
+    result = await asyncio.to_thread(invoke, "explain", "lib/app:1", "-c", config)
+
+    assert result.exit_code == 1
+    assert "502" in result.stdout
+    assert "cannot be reached" in result.stdout
+
+
+@pytest.mark.parametrize("image", ["", "lib/app:-", "LIB:1", "LIB"])
+async def test_explain__no_image_ends_with_2(config: Path, image: str) -> None:
+    """What names no image ends with status 2 and says what was expected."""
+    result = await asyncio.to_thread(invoke, "explain", image, "-c", config)
+
+    assert result.exit_code == 2
+    assert "expected" in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_serve__until_a_signal(
+    registry: Registry, http: aiohttp.ClientSession, config: Path, number: signal.Signals
+) -> None:
+    """It says where it serves, serves there, and ends with status 0 at SIGTERM or SIGINT."""
+    text = f"{{upstream: {{url: '{registry.url}'}}, listen: {{port: 0}}}}"
+    written(config, text)
+    async with started("serve", "-c", config) as process:
+        serving = await event(process, "serving")
+        async with http.get(f"http://{serving['address']}/v2/") as ping:
+            assert ping.status == 200
+        access = await event(process, "request")
+        process.send_signal(number)
+        await event(process, "stopping")
+
+        assert await process.wait() == 0
+        assert serving["upstream"] == registry.url
+        assert (access["method"], access["path"], access["status"]) == ("GET", "/v2/", 200)
+
+
+async def test_serve__port_in_use_ends_with_2(registry: Registry, config: Path) -> None:
+    """An address that cannot be served on ends with status 2 and is named."""
+    port = registry.url.rpartition(":")[2]
+    written(config, MINIMAL + f"listen: {{port: {port}}}")
+    result = await run(PYTHON, "-m", "proxy", "serve", "-c", str(config))
+
+    assert result.returncode == 2
+    assert port in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+async def test_serve__certificates_missing_end_with_2(config: Path) -> None:
+    """Certificates that cannot be read end with status 2, not with a traceback."""
+    text = "upstream: {url: 'https://127.0.0.1:1', ca_file: /nonexistent/ca.pem}\nlisten: {port: 0}"
+    written(config, text)
+    result = await run(PYTHON, "-m", "proxy", "serve", "-c", str(config))
+
+    assert result.returncode == 2
+    assert "ca_file" in result.stderr
+    assert "Traceback" not in result.stderr

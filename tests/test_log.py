@@ -1,0 +1,121 @@
+"""The log: one line per event on standard error, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+import structlog
+
+from proxy import log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Put back what `configure` sets for the whole process."""
+    before = structlog.get_config()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.configure(**before)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Return the JSON lines on standard error; nothing is on standard output."""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return [json.loads(line) for line in captured.err.splitlines()]
+
+
+def test_configure__json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """An event is one JSON object with its level, its time in UTC and its values."""
+    log.configure("info", "json")
+    structlog.get_logger("test").info("an event", value="a\nb", number=1)
+    (line,) = lines(capsys)
+
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "an event", "level": "info", "value": "a\nb", "number": 1}
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_configure__level(
+    capsys: pytest.CaptureFixture[str], level: str, expected: list[str]
+) -> None:
+    """Events below the level are not written."""
+    log.configure(level, "json")
+    logger = structlog.get_logger("test")
+    for name in ("debug", "info", "warning", "error"):
+        logger.log(logging.getLevelNamesMapping()[name.upper()], name)
+
+    assert [line["event"] for line in lines(capsys)] == expected
+
+
+def test_configure__standard_library_from_warning_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """What libraries warn of is a line of the same kind; their chatter is not."""
+    log.configure("debug", "json")
+    logger = logging.getLogger("aiohttp.server")
+    logger.info("chatter")
+    logger.warning("slow %s", "client")
+    (line,) = lines(capsys)
+
+    assert (line["event"], line["level"]) == ("slow client", "warning")
+    assert line["timestamp"].endswith("Z")
+
+
+def test_configure__standard_library_obeys_the_level(capsys: pytest.CaptureFixture[str]) -> None:
+    """At level error a library's warnings are not written either."""
+    log.configure("error", "json")
+    logging.getLogger("asyncio").warning("a warning")
+    logging.getLogger("asyncio").error("an error")
+
+    assert [line["event"] for line in lines(capsys)] == ["an error"]
+
+
+def _fail() -> None:
+    raise OSError("disk is full")
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_configure__exceptions_are_written_whole(
+    capsys: pytest.CaptureFixture[str],
+    format: Literal["json", "console"],  # noqa: A002  the config's word
+) -> None:
+    """An exception has its traceback in either format, from structlog and from the library."""
+    log.configure("info", format)
+    try:
+        _fail()
+    except OSError:
+        structlog.get_logger("test").exception("ours")
+        logging.getLogger("aiohttp.server").exception("theirs")
+    text = capsys.readouterr().err
+
+    assert text.count("OSError: disk is full") == 2
+    assert text.count("Traceback (most recent call last)") == 2
+    if format == "json":
+        assert len(text.splitlines()) == 2
+
+
+def test_configure__console_is_for_reading(capsys: pytest.CaptureFixture[str]) -> None:
+    """The console format is text, and without colours where nobody sees them."""
+    log.configure("info", "console")
+    structlog.get_logger("test").info("an event", value=1)
+    text = capsys.readouterr().err
+
+    assert "an event" in text
+    assert "value=1" in text
+    assert "\x1b" not in text
