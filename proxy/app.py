@@ -1,53 +1,77 @@
 """The only place where the parts are wired together."""
 
-import asyncio
-import re
-import signal
-import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Final
 
-import structlog
 from aiohttp import web
 
-from proxy import __version__, sample
-from proxy.config import ClientRule, Config, Upstream, Url
+from proxy.client_rules import client_settings
+from proxy.config import Cache, Config, Upstream
+from proxy.errors import ConfigError
+from proxy.handlers import ping, tokens
 from proxy.handlers.blobs import Blobs
-from proxy.handlers.exchange import drop_added_headers
+from proxy.handlers.exchange import ACCESS, drop_added_headers
+from proxy.handlers.guard import Guard
 from proxy.handlers.manifests import Manifests
-from proxy.handlers.middleware import observe
+from proxy.handlers.middleware import METRICS, observe
 from proxy.handlers.passthrough import Passthrough
+from proxy.handlers.ping import Ping
+from proxy.handlers.raw_requests import check
 from proxy.handlers.routing import BlobRoute, ManifestRoute, route
-from proxy.keyfile import load_or_create
+from proxy.handlers.tokens import TokenRequests, show_own_realm
+from proxy.htpasswd import Htpasswd
+from proxy.metrics import Metrics
 from proxy.pull import Puller
 from proxy.sources import Sources
-from proxy.spec.descriptor import parse_platform
-from proxy.spec.media_types import Format, MediaType
-from proxy.store.memory import MemoryStore
-from proxy.translate.client import ALL_FORMATS, RULES, Rule, Settings
+from proxy.store.durable import open_durable
+from proxy.store.entries import Entries
+from proxy.store.guarded import GuardedEntries
+from proxy.store.memory import MemoryEntries
+from proxy.store.tiered import TieredEntries
+from proxy.store.translations import Translations
+from proxy.tls import upstream_context
 from proxy.translate.jws import SigningKey
+from proxy.upstream.authorizing import AuthorizingTransport
+from proxy.upstream.challenges import Challenges
 from proxy.upstream.client import UpstreamRegistry
-from proxy.upstream.transport import READ_AHEAD, AiohttpTransport
+from proxy.upstream.credentials import Read, docker_config, password_file
+from proxy.upstream.transport import AiohttpTransport
 
+_Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _MANIFESTS: Final = web.AppKey("manifests", Manifests)
 _BLOBS: Final = web.AppKey("blobs", Blobs)
 _PASSTHROUGH: Final = web.AppKey("passthrough", Passthrough)
+# What a setting of upstream.auth answers here: path → handler.
+_OWN: Final[web.AppKey[dict[str, _Answer]]] = web.AppKey("own", dict)
 _PULLS: Final = frozenset({"GET", "HEAD"})
-log: Final = structlog.get_logger("regshim")
 
 
 def build(config: Config, key: SigningKey) -> web.Application:
     """Return the application that serves `config`; it connects when it is started."""
-    app = web.Application(middlewares=[observe])
+    auth = config.upstream.auth
+    app = web.Application(middlewares=[observe, check])
+    metrics = app[METRICS] = Metrics()
+    if auth.holds_credentials:
+        app.middlewares.append(Guard(_users(config.listen.htpasswd)))
     app.on_response_prepare.append(drop_added_headers)
+    if auth.realm == "proxy":
+        app.on_response_prepare.append(show_own_realm)
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
-        async with connected(config, key) as (upstream, puller):
+        async with connected(config, key, metrics) as (upstream, puller):
             passthrough = Passthrough(upstream)
-            app[_MANIFESTS] = Manifests(puller, client_settings(config), passthrough)
+            settings = client_settings(config)
+            app[_MANIFESTS] = Manifests(puller, settings, passthrough, metrics)
             app[_BLOBS] = Blobs(upstream, passthrough, redirects=config.upstream.blob_redirects)
             app[_PASSTHROUGH] = passthrough
+            challenges = Challenges(upstream)
+            app[_OWN] = {}
+            if auth.realm == "proxy":
+                app[_OWN][tokens.PATH] = TokenRequests(challenges).answer
+            if auth.ping_challenge:
+                app[_OWN][ping.PATH] = Ping(challenges, passthrough).answer
             yield
 
     app.cleanup_ctx.append(parts)
@@ -57,140 +81,81 @@ def build(config: Config, key: SigningKey) -> web.Application:
 
 @asynccontextmanager
 async def connected(
-    config: Config, key: SigningKey
+    config: Config, key: SigningKey, metrics: Metrics
 ) -> AsyncIterator[tuple[UpstreamRegistry, Puller]]:
     """Yield the upstream of `config` and a Puller in front of it; close both behind."""
     timeouts = config.upstream.timeouts
-    tls = ssl.create_default_context(cafile=config.upstream.ca_file)
+    tls = upstream_context(config.upstream)
+    credentials = _own_credentials(config.upstream)
+    url = config.upstream.url
+    transport = AiohttpTransport(connect=timeouts.connect, idle=timeouts.idle, tls=tls)
     upstream = UpstreamRegistry(
-        AiohttpTransport(connect=timeouts.connect, idle=timeouts.idle, tls=tls),
-        config.upstream.url,
+        AuthorizingTransport(transport, url, credentials) if credentials else transport,
+        url,
         manifest_limit=config.limits.manifest,
+        observe=metrics.upstream,
     )
+    store = Translations(_entries(config.cache, metrics))
     sources = Sources(
         upstream,
+        store,
         config_blob_limit=config.limits.config_blob,
         index_limit=config.limits.index_children,
     )
     try:
-        yield upstream, Puller(sources, MemoryStore(config.cache.memory), key)
+        yield upstream, Puller(sources, store, key)
     finally:
         await upstream.close()
+        await store.close()
+
+
+def _entries(cache: Cache, metrics: Metrics) -> Entries:
+    """Return where translations are kept: in memory, over the durable store if there is one."""
+    memory = MemoryEntries(cache.memory, count=metrics.store)
+    if cache.store is None:
+        return memory
+    kind, durable = open_durable(
+        cache.store, max_bytes=cache.store_size, ttl=cache.store_ttl, timeout=cache.store_timeout
+    )
+    guarded = GuardedEntries(durable, kind, timeout=cache.store_timeout, count=metrics.store)
+    return TieredEntries(memory, guarded)
+
+
+def _own_credentials(upstream: Upstream) -> Read | None:
+    """Return what reads the proxy's own credentials, None if it has none."""
+    auth = upstream.auth
+    if auth.password_file is not None:
+        with _at("upstream.auth.password_file"):
+            return password_file(auth.username or "", auth.password_file)
+    if auth.config_file is not None:
+        with _at("upstream.auth.config_file"):
+            return docker_config(auth.config_file, upstream.url)
+    return None
+
+
+def _users(htpasswd: Path | None) -> Htpasswd | None:
+    with _at("listen.htpasswd"):
+        return None if htpasswd is None else Htpasswd.load(htpasswd)
+
+
+@contextmanager
+def _at(key: str) -> Iterator[None]:
+    """Name the key of the config whose file cannot be used."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
 
 
 async def _dispatch(request: web.Request) -> web.StreamResponse:
+    own = request.app[_OWN].get(request.raw_path.partition("?")[0])
+    if own is not None:
+        return await own(request)
     endpoint = route(request.raw_path)
+    request[ACCESS].route = endpoint.kind
     if request.method in _PULLS:
         if isinstance(endpoint, ManifestRoute):
             return await request.app[_MANIFESTS].answer(request, endpoint)
         if isinstance(endpoint, BlobRoute):
             return await request.app[_BLOBS].answer(request, endpoint)
     return await request.app[_PASSTHROUGH].forward(request)
-
-
-def client_settings(config: Config) -> Settings:
-    """Return what a config says of clients; its rules come after the built-in ones."""
-    translate = config.translate
-    return Settings(
-        default_platform=parse_platform(translate.default_platform),
-        no_accept=frozenset({Format.SCHEMA1}) if translate.no_accept == "schema1" else ALL_FORMATS,
-        rules=(*RULES, *(_rule(number, rule) for number, rule in enumerate(translate.clients))),
-        fallbacks={
-            parse_platform(name): tuple(parse_platform(other) for other in others)
-            for name, others in translate.platform_fallbacks.items()
-        },
-    )
-
-
-_INDEXES: Final = {"docker": MediaType.DOCKER_LIST, "oci": MediaType.OCI_INDEX}
-
-
-def _rule(number: int, rule: ClientRule) -> Rule:
-    return Rule(
-        name=f"translate.clients[{number}]",
-        user_agent=re.compile(rule.user_agent),
-        reason="the configuration says so",
-        source="the configuration",
-        formats=None if rule.formats is None else frozenset(Format(one) for one in rule.formats),
-        indexes=None if rule.indexes is None else frozenset(_INDEXES[one] for one in rule.indexes),
-        zstd=rule.zstd,
-        platform=None if rule.platform is None else parse_platform(rule.platform),
-    )
-
-
-@asynccontextmanager
-async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
-    """Serve `app` while the context lasts; yield the port, which is chosen if `port` is 0."""
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        auto_decompress=False,  # an upload goes on as the client encoded it
-        handle_signals=False,
-        handler_cancellation=True,  # a client that leaves ends the upstream call
-        read_bufsize=READ_AHEAD,
-        shutdown_timeout=10.0,
-    )
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port)
-        await site.start()
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
-
-
-async def serve(config: Config, key: SigningKey) -> None:
-    """Serve `config` until SIGTERM or SIGINT, then finish what is under way."""
-    listen = config.listen
-    async with serving(build(config, key), listen.host, listen.port) as port:
-        log.info(
-            "serving",
-            version=__version__,
-            address=f"{listen.host}:{port}",
-            upstream=config.upstream.url,
-            key=key.kid,
-        )
-        await _stopped()
-        log.info("stopping")
-
-
-async def serve_sample(tell: Callable[[str], None]) -> None:
-    """Serve in front of the sample registry; `tell` is given the lines that show what to do."""
-    async with serving(sample.application(), "127.0.0.1", 0) as behind:
-        config = Config(upstream=Upstream(url=Url(f"http://127.0.0.1:{behind}")))
-        key = load_or_create(None)
-        listen = config.listen
-        async with serving(build(config, key), listen.host, listen.port) as port:
-            tell(_DEMONSTRATION.format(address=f"{listen.host}:{port}", image=_SAMPLE_IMAGE))
-            await _stopped()
-
-
-_SAMPLE_IMAGE: Final = f"{sample.REPOSITORY}:{sample.TAG}"
-_DEMONSTRATION: Final = f"""
-regshim serves {{address}} in front of a sample registry that holds an OCI index.
-
-As Docker 1.9 asks, without an Accept header: signed schema 1 comes back.
-  curl -i -H 'Accept:' http://{{address}}/v2/{sample.REPOSITORY}/manifests/{sample.TAG}
-
-As Docker 1.12 asks: schema 2.
-  curl -i -H 'Accept: {MediaType.SCHEMA2}' \\
-    http://{{address}}/v2/{sample.REPOSITORY}/manifests/{sample.TAG}
-
-As a modern client asks: the OCI index, as it is stored.
-  curl -i -H 'Accept: {MediaType.OCI_INDEX}' \\
-    http://{{address}}/v2/{sample.REPOSITORY}/manifests/{sample.TAG}
-
-With an engine, however old:
-  docker pull {{address}}/{{image}} && docker run --rm {{address}}/{{image}}
-
-Stop with Ctrl-C.
-"""
-
-
-async def _stopped() -> None:
-    """Return when SIGTERM or SIGINT has come."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()

@@ -12,11 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from proxy import __version__, log
-from proxy.app import client_settings, connected, serve, serve_sample
+from proxy.app import connected
+from proxy.client_rules import client_settings
 from proxy.config import Config, load
 from proxy.errors import ConfigError, RegistryError
 from proxy.explain import Explanation, explain
 from proxy.keyfile import load_or_create
+from proxy.metrics import Metrics
+from proxy.serving import serve, serve_sample
 
 main: Final = typer.Typer(
     name="regshim",
@@ -100,7 +103,8 @@ def explain_command(
     basic = None if username is None else (username, password)
 
     async def run() -> Explanation:
-        async with connected(config, load_or_create(config.translate.signing_key_file)) as parts:
+        key = load_or_create(config.translate.signing_key_file)
+        async with connected(config, key, Metrics()) as parts:
             return await explain(
                 parts[1],
                 client_settings(config),

@@ -5,63 +5,91 @@ value out of range stops the start with a ConfigError that names the key path an
 expected. Any key can be set from the environment: `REGSHIM_UPSTREAM__URL` is `upstream.url`.
 """
 
+import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 import yaml
 
+from proxy.config_values import (
+    Bytes,
+    PlatformName,
+    Regex,
+    Seconds,
+    StoreUrl,
+    TlsVersion,
+    Url,
+    decode,
+)
 from proxy.errors import ConfigError
-from proxy.spec.descriptor import parse_platform
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 _FIELD: Final = re.compile(r"Object (contains unknown|missing required) field `(.*)`")
 _ENVIRONMENT_PREFIX: Final = "REGSHIM_"
-_SIZE: Final = re.compile(r"([0-9]{1,12})\s*(B|KiB|MiB|GiB)?")
-_SIZE_UNITS: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*(ms|s|m|h|d)")
-_DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+# RFC 7617: a user name has no colon, and neither it nor a password control characters.
+_USERNAME: Final = re.compile(r"[^:\x00-\x1f\x7f]+")
 
 
-class Seconds(float):
-    """A duration, written `500ms`, `10s`, `5m`, `1h` or `30d`."""
-
-
-class Bytes(int):
-    """A size, written `4096`, `64KiB`, `4MiB` or `1GiB`."""
-
-
-class Url(str):
-    """An http or https URL without credentials, query or fragment."""
-
-    __slots__ = ()
-
-
-class PlatformName(str):
-    """A platform, written `os/architecture` or `os/architecture/variant`."""
-
-    __slots__ = ()
-
-
-class Regex(str):
-    """A regular expression, as Python's `re` reads it."""
-
-    __slots__ = ()
+def _both_or_none(name: str, one: Path | None, other_name: str, other: Path | None) -> None:
+    if (one is None) != (other is None):
+        given, missing = (other_name, name) if one is None else (name, other_name)
+        raise ValueError(f"{given} is given without {missing}")
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A mapping of the file: unknown keys are refused, so that a typing error is seen."""
 
 
+class ListenTls(_Section, frozen=True):
+    """TLS towards clients, served if both files are given; SIGHUP reads them again.
+
+    `old_suites` adds the ECDHE and RSA suites with AES-CBC and SHA-1 that engines up to
+    Docker 1.9 offer. TLS before 1.2 has no others.
+    """
+
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    min_version: TlsVersion = TlsVersion("1.2")
+    old_suites: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse half a pair and versions without suites; msgspec adds the key path."""
+        _both_or_none("cert_file", self.cert_file, "key_file", self.key_file)
+        if self.min_version in {"1.0", "1.1"} and not self.old_suites:
+            raise ValueError(f"min_version {self.min_version} needs old_suites: true")
+        if self.min_version == "1.3" and self.old_suites:
+            raise ValueError("old_suites needs a min_version of at most 1.2")
+
+
 class Listen(_Section, frozen=True):
-    """Where clients connect."""
+    """Where clients connect.
+
+    `htpasswd` (bcrypt) is for a proxy that holds credentials: without it whoever reaches the
+    proxy may use them, which `open` must say for an address that is not loopback.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 5000
+    tls: ListenTls = ListenTls()
+    htpasswd: Path | None = None
+    open: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a guarded proxy that is open; msgspec adds the key path."""
+        if self.open and self.htpasswd is not None:
+            raise ValueError("htpasswd and open: true contradict each other")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect; of names, only `localhost` is trusted to say."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
 
 class Timeouts(_Section, frozen=True):
@@ -71,17 +99,64 @@ class Timeouts(_Section, frozen=True):
     idle: Seconds = Seconds(60.0)
 
 
+class Auth(_Section, frozen=True):
+    """Whose credentials the upstream sees: the client's (`passthrough`) or the proxy's own.
+
+    With `basic` those of `username` and `password_file`, with `docker-config` those that
+    `config_file`, a Docker config.json, has for the upstream. For clients' own credentials,
+    `realm: proxy` forwards token requests, and `ping_challenge` answers an open ping with the
+    challenge of a repository.
+    """
+
+    mode: Literal["passthrough", "basic", "docker-config"] = "passthrough"
+    username: str | None = None
+    password_file: Path | None = None
+    config_file: Path | None = None
+    realm: Literal["upstream", "proxy"] = "upstream"
+    ping_challenge: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts the mode; msgspec adds the key path."""
+        needed = {"basic": ("username", "password_file"), "docker-config": ("config_file",)}
+        for name in ("username", "password_file", "config_file"):
+            if getattr(self, name) is None and name in needed.get(self.mode, ()):
+                raise ValueError(f"{name} is required with mode: {self.mode}")
+            if getattr(self, name) is not None and name not in needed.get(self.mode, ()):
+                raise ValueError(f"{name} has no meaning with mode: {self.mode}")
+        if self.username is not None and not _USERNAME.fullmatch(self.username):
+            raise ValueError("username is empty, or holds a colon or a control character")
+        if self.holds_credentials and (self.realm == "proxy" or self.ping_challenge):
+            name = "ping_challenge: true" if self.ping_challenge else "realm: proxy"
+            raise ValueError(f"{name} needs mode: passthrough")
+
+    @property
+    def holds_credentials(self) -> bool:
+        """Whether the upstream sees the proxy's own credentials."""
+        return self.mode != "passthrough"
+
+
 class Upstream(_Section, frozen=True):
     """The registry behind the proxy.
 
     `url` may have a path, which is put before `/v2/`. `blob_redirects` says who follows an
     upstream's redirect to object storage: the proxy (`follow`) or the client (`pass`).
+    `ca_file` replaces the system's certificates; the client certificate is shown to whoever
+    asks for one at `url`.
     """
 
     url: Url
     ca_file: Path | None = None
+    client_cert_file: Path | None = None
+    client_key_file: Path | None = None
     timeouts: Timeouts = Timeouts()
     blob_redirects: Literal["follow", "pass"] = "follow"
+    auth: Auth = Auth()
+
+    def __post_init__(self) -> None:
+        """Refuse half a pair; msgspec adds the key path."""
+        _both_or_none(
+            "client_cert_file", self.client_cert_file, "client_key_file", self.client_key_file
+        )
 
 
 class ClientRule(_Section, frozen=True):
@@ -130,9 +205,18 @@ class Translate(_Section, frozen=True):
 
 
 class Cache(_Section, frozen=True):
-    """Where translations are kept."""
+    """Where translations are kept: in memory, and in a durable store that outlives a restart.
+
+    `store` is `sqlite:///absolute/path` for one host or `redis://host:port/db` for many
+    replicas. `store_size` bounds a sqlite file; `store_ttl` is how long redis keeps what nobody
+    uses; a store that takes longer than `store_timeout` counts as a miss.
+    """
 
     memory: Bytes = Bytes(64 << 20)
+    store: StoreUrl | None = None
+    store_size: Bytes = Bytes(1 << 30)
+    store_ttl: Seconds = Seconds(30 * 86400.0)
+    store_timeout: Seconds = Seconds(0.25)
 
 
 class Limits(_Section, frozen=True):
@@ -160,6 +244,22 @@ class Config(_Section, frozen=True):
     limits: Limits = Limits()
     log: Log = Log()
 
+    def __post_init__(self) -> None:
+        """Refuse credentials for everybody, and a guard that clients' own would collide with."""
+        listen = self.listen
+        if not self.upstream.auth.holds_credentials:
+            if listen.htpasswd is not None:
+                raise ValueError(
+                    "listen.htpasswd: needs upstream.auth.mode basic or docker-config; with "
+                    "passthrough a client's credentials are for the upstream"
+                )
+        elif listen.htpasswd is None and not listen.open and not listen.is_loopback:
+            raise ValueError(
+                f"listen.host: {listen.host} is no loopback address, and whoever connects would "
+                "use the credentials of upstream.auth; give listen.htpasswd, or say "
+                "listen.open: true"
+            )
+
 
 def load(path: Path, environment: Mapping[str, str]) -> Config:
     """Read the file at `path`, apply the `REGSHIM_` variables of `environment`, check all."""
@@ -182,7 +282,7 @@ def parse(text: str, environment: Mapping[str, str], *, name: str = "config") ->
         raise ConfigError(f"{name}: expected a mapping of keys, got {type(document).__name__}")
     _apply_environment(document, environment)
     try:
-        return msgspec.convert(document, Config, dec_hook=_decode, strict=True)
+        return msgspec.convert(document, Config, dec_hook=decode, strict=True)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{name}: {_with_key_path(str(error))}") from error
     except RecursionError as error:
@@ -192,7 +292,9 @@ def parse(text: str, environment: Mapping[str, str], *, name: str = "config") ->
 def _apply_environment(document: dict[str, Any], environment: Mapping[str, str]) -> None:
     """Set `a.b` from `REGSHIM_A__B`; the value is read as YAML, as in the file."""
     for variable, value in sorted(environment.items()):
-        if not variable.startswith(_ENVIRONMENT_PREFIX):
+        # Every key is in a section. Other variables are somebody else's: Kubernetes sets
+        # REGSHIM_PORT and the like for a Service of that name.
+        if not variable.startswith(_ENVIRONMENT_PREFIX) or "__" not in variable:
             continue
         *parents, last = variable.removeprefix(_ENVIRONMENT_PREFIX).lower().split("__")
         section = document
@@ -203,67 +305,8 @@ def _apply_environment(document: dict[str, Any], environment: Mapping[str, str])
             section = child
         try:
             section[last] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise ConfigError(f"{variable}: is not a valid YAML value") from error
-
-
-def _decode(kind: type, value: object) -> object:
-    """Read the types that YAML has no word for; msgspec adds the key path to a ValueError."""
-    if kind is Bytes and type(value) is int and value >= 0:
-        return Bytes(value)
-    reader = _READERS[kind]
-    if not isinstance(value, str):
-        expected = (kind.__doc__ or "").rstrip(".")
-        raise ValueError(f"expected: {expected}")  # noqa: TRY004  msgspec adds the key path to it
-    return reader(value)
-
-
-def _read_bytes(text: str) -> Bytes:
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"expected a size such as 64MiB, got {text!r}")
-    return Bytes(int(match[1]) * _SIZE_UNITS[match[2] or "B"])
-
-
-def _read_seconds(text: str) -> Seconds:
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"expected a duration such as 10s, got {text!r}")
-    return Seconds(float(match[1]) * _DURATION_UNITS[match[2]])
-
-
-def _read_url(text: str) -> Url:
-    # The text is never repeated: who writes a wrong URL may have written a password into it.
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("expected http://host[:port][/path] or https://host[:port][/path]")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("expected a URL without credentials, query or fragment")
-    parts.port  # noqa: B018  raises ValueError for a port that is no number
-    return Url(text.rstrip("/"))
-
-
-def _read_regex(text: str) -> Regex:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"is no regular expression: {error}") from error
-    return Regex(text)
-
-
-def _read_platform(text: str) -> PlatformName:
-    parse_platform(text)
-    return PlatformName(text)
-
-
-_READERS: Final[dict[type, Callable[[str], object]]] = {
-    Bytes: _read_bytes,
-    Seconds: _read_seconds,
-    Url: _read_url,
-    PlatformName: _read_platform,
-    Regex: _read_regex,
-    Path: Path,
-}
 
 
 def _with_key_path(message: str) -> str:

@@ -8,7 +8,10 @@ The tree (status, code):
     ├── DigestInvalid                400 DIGEST_INVALID
     ├── RequestInvalid               400 UNSUPPORTED
     ├── MethodNotAllowed             405 UNSUPPORTED
+    ├── HeadersTooLarge              431 UNSUPPORTED
     ├── NotFound                     404 UNSUPPORTED
+    ├── Unauthorized                 401 UNAUTHORIZED       the proxy itself asks who it is
+    ├── Denied                       403 DENIED             the proxy's own credentials do not do
     ├── NotTranslatable              406 MANIFEST_INVALID   "it is there, but not for you"
     │   ├── NoTranslation            the client reads nothing that this can become
     │   ├── Contradiction            config blob and manifest tell different stories
@@ -23,6 +26,7 @@ The tree (status, code):
     │   ├── UpstreamTimeout          504
     │   ├── UpstreamInvalid          answered with something that is no manifest
     │   ├── UpstreamTooLarge         past a limit of the config
+    │   ├── NoCredentials            the proxy's own credentials cannot be had
     │   └── DigestMismatch           bytes that are not what their digest says
     └── Overloaded                   503 TOOMANYREQUESTS
 
@@ -83,10 +87,32 @@ class MethodNotAllowed(RegistryError):
     code, status = "UNSUPPORTED", 405
 
 
+class HeadersTooLarge(RegistryError):
+    """The request line or a header is longer, or the headers are more, than is read here."""
+
+    code, status = "UNSUPPORTED", 431
+
+
 class NotFound(RegistryError):
     """The path is not one of the registry API."""
 
     code, status = "UNSUPPORTED", 404
+
+
+class Unauthorized(RegistryError):
+    """The client must say who it is; `challenges` are the `WWW-Authenticate` lines."""
+
+    code, status = "UNAUTHORIZED", 401
+
+    def __init__(self, message: str, *, challenges: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.challenges = challenges
+
+
+class Denied(RegistryError):
+    """The upstream refuses to the proxy's own credentials what the client asks for."""
+
+    code, status = "DENIED", 403
 
 
 class NotTranslatable(RegistryError):
@@ -161,6 +187,10 @@ class UpstreamInvalid(UpstreamError):
 
 class UpstreamTooLarge(UpstreamError):
     """A document is larger than the configured limit."""
+
+
+class NoCredentials(UpstreamError):
+    """The credentials that the proxy is to use for the upstream cannot be read just now."""
 
 
 class DigestMismatch(UpstreamError):

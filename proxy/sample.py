@@ -43,6 +43,31 @@ def application() -> web.Application:
     return app
 
 
+def demonstration(address: str) -> str:
+    """Return the lines that show a translation, for a proxy at `address`."""
+    image = f"{address}/{REPOSITORY}:{TAG}"
+    url = f"http://{address}/v2/{REPOSITORY}/manifests/{TAG}"
+    return f"""
+regshim serves {address} in front of a sample registry that holds an OCI index.
+
+As Docker 1.9 asks, without an Accept header: signed schema 1 comes back.
+  curl -i -H 'Accept:' {url}
+
+As Docker 1.12 asks: schema 2.
+  curl -i -H 'Accept: {MediaType.SCHEMA2}' \\
+    {url}
+
+As a modern client asks: the OCI index, as it is stored.
+  curl -i -H 'Accept: {MediaType.OCI_INDEX}' \\
+    {url}
+
+With an engine, however old:
+  docker pull {image} && docker run --rm {image}
+
+Stop with Ctrl-C.
+"""
+
+
 class _Content:
     """What the registry holds: blobs by digest, manifests by digest and tag."""
 

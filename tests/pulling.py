@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy.answer import PullRequest
 from proxy.app import connected
+from proxy.metrics import Metrics
 from proxy.spec.reference import Repository
 from proxy.translate.client import Settings, understand
 from tests.running import KEY, config_for
@@ -38,7 +39,7 @@ READS = {
 @asynccontextmanager
 async def pulling(registry: Registry, **sections: Mapping[str, Any]) -> AsyncIterator[Puller]:
     """Give a Puller in front of this registry."""
-    async with connected(config_for(registry.url, **sections), KEY) as (_, puller):
+    async with connected(config_for(registry.url, **sections), KEY, Metrics()) as (_, puller):
         yield puller
 
 

@@ -199,7 +199,8 @@ class Registry(_Server):
         query = dict(parse_qsl(urlsplit(request.raw_path).query, keep_blank_values=True))
         authorization = request.headers.get("Authorization")
         if path == "/token" and isinstance(self.auth, TokenAuth):
-            return self.auth.serve(request.method, request.raw_path, authorization)
+            body = await request.read()
+            return self.auth.serve(request.method, request.raw_path, authorization, body)
         reply = self._refused(request, path, authorization)
         if reply is None:
             reply = await self._route(request, unquote(path), query)

@@ -64,10 +64,14 @@ class BasicAuth:
 
     users: Mapping[str, str]
     realm: str = "registry"
+    open_ping: bool = False
+    """Whether strangers may ping; repositories challenge them all the same."""
 
     def refuse(self, url: str, authorization: str | None, scope: str | None) -> Reply | None:
         """401 without known credentials."""
-        del url, scope
+        del url
+        if self.open_ping and scope is None and authorization is None:
+            return None
         found = basic_credentials(authorization)
         if found is not None and self.users.get(found[0]) == found[1]:
             return None
@@ -98,6 +102,10 @@ class TokenAuth:
     realm: str | None = None
     tokens: dict[str, Grant] = field(default_factory=dict)
     expires_in: int = 300
+    open_ping: bool = False
+    """Whether strangers may ping; repositories challenge them all the same."""
+    identities: dict[str, str] = field(default_factory=dict)
+    """Identity token → its user; without any there is only the GET flow, as in most services."""
     _rules: list[tuple[str, str, set[str]]] = field(default_factory=list)
     _numbers: Iterable[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -136,10 +144,14 @@ class TokenAuth:
         """End one token."""
         self.tokens.pop(token, None)
 
-    def serve(self, method: str, path_qs: str, authorization: str | None) -> Reply:
+    def serve(
+        self, method: str, path_qs: str, authorization: str | None, body: bytes = b""
+    ) -> Reply:
         """Answer a request to the token service."""
+        if method == "POST" and self.identities:
+            return self._serve_form(parse_qs(body.decode()))
         if method != "GET":
-            # Only the GET flow, as most services in the field; clients fall back to it on 405.
+            # Clients fall back to GET on 405.
             return error(405, "UNSUPPORTED", "use GET")
         user = ANONYMOUS
         if authorization is not None:
@@ -147,7 +159,23 @@ class TokenAuth:
             if found is None or self.users.get(found[0]) != found[1]:
                 return error(401, "UNAUTHORIZED", "incorrect username or password")
             user = found[0]
-        query = parse_qs(urlsplit(path_qs).query)
+        return self._token(user, parse_qs(urlsplit(path_qs).query))
+
+    def _serve_form(self, form: Mapping[str, list[str]]) -> Reply:
+        """Answer the OAuth2 POST; an identity token can be used once, the next one comes along."""
+        found = form.get("refresh_token", [""])[0]
+        user = self.identities.pop(found, None)
+        if form.get("grant_type") != ["refresh_token"] or user is None:
+            return error(401, "UNAUTHORIZED", "unknown refresh token")
+        self.identities[found + "+"] = user
+        reply = self._token(user, form)
+        document = json.loads(reply.body)
+        del document["token"]
+        document["refresh_token"] = found + "+"
+        reply.body = json.dumps(document).encode()
+        return reply
+
+    def _token(self, user: str, query: Mapping[str, list[str]]) -> Reply:
         scopes = [scope for value in query.get("scope", []) for scope in value.split(" ")]
         token = self.issue(user, scopes)
         body = json.dumps({"token": token, "access_token": token, "expires_in": self.expires_in})
@@ -155,6 +183,8 @@ class TokenAuth:
 
     def refuse(self, url: str, authorization: str | None, scope: str | None) -> Reply | None:
         """401 with a challenge if a (better) token would help, 403 if none would."""
+        if self.open_ping and scope is None and authorization is None:
+            return None
         scheme, _, token = (authorization or "").partition(" ")
         grant = self.tokens.get(token) if scheme.lower() == "bearer" else None
         if grant is None:

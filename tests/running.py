@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from proxy.app import build, serving
+from proxy.app import build
 from proxy.config import Config, parse
+from proxy.serving import serving
 from proxy.tls import ServerTls
 from proxy.translate.jws import SigningKey
 from tests.registry import Registry

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from proxy.config import (
     Auth,
-    Bytes,
     Cache,
     ClientRule,
     Config,
@@ -22,15 +21,13 @@ from proxy.config import (
     Listen,
     ListenTls,
     Log,
-    Seconds,
     Timeouts,
-    TlsVersion,
     Translate,
     Upstream,
-    Url,
     load,
     parse,
 )
+from proxy.config_values import Bytes, Seconds, TlsVersion, Url
 from proxy.errors import ConfigError
 from proxy.upstream.client import UpstreamRegistry
 

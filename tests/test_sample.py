@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy import sample
-from proxy.app import serving
 from proxy.manifest.image import ImageManifest
 from proxy.manifest.index import Index
 from proxy.manifest.parse import parse
+from proxy.serving import serving
 from proxy.spec.digest import Digest, digest_of, verify
 from proxy.spec.media_types import MediaType
 from tests.peers import run

@@ -29,15 +29,19 @@ class Access(msgspec.Struct):
     """What the access line of one request says beside its method, status and duration."""
 
     request_id: str
+    route: str = "other"
     repository: str = ""
     reference: str = ""
     outcome: str = ""
     engine: str = ""
     bytes_sent: int = 0
+    bytes_received: int = 0
 
 
 ACCESS: Final = web.RequestKey("access", Access)
 REPLY: Final = web.RequestKey("reply", web.StreamResponse)
+# Names of request headers, in lower case, that were for this proxy and end here.
+NOT_FORWARDED: Final[web.RequestKey[frozenset[str]]] = web.RequestKey("not_forwarded", frozenset)
 
 
 _ADDED: Final = web.RequestKey("added", tuple)
@@ -58,7 +62,8 @@ def upstream_headers(
     request: web.Request, *, without: frozenset[str] = frozenset()
 ) -> list[tuple[str, str]]:
     """Return the request headers that go to the upstream; `without` is in lower case."""
-    headers = list(end_to_end(request.headers.items(), without=_NOT_FOR_UPSTREAM | without))
+    without = _NOT_FOR_UPSTREAM | without | request.get(NOT_FORWARDED, frozenset())
+    headers = list(end_to_end(request.headers.items(), without=without))
     if request.remote:
         headers.append(("X-Forwarded-For", request.remote))
     return headers
@@ -102,12 +107,16 @@ def own_origin(request: web.Request) -> str:
 def _here(request: web.Request, location: str, origin: str, base_path: str) -> str:
     """Return a Location of the upstream as an absolute one of the proxy, if it is its own."""
     path = _without_origin(location, origin, base_path)
-    return own_origin(request) + path if path.startswith("/") else path
+    is_path = path.startswith("/") and not path.startswith("//")
+    return own_origin(request) + path if is_path else path
 
 
 def _without_origin(link: str, origin: str, base_path: str) -> str:
     """Return a link below the upstream as path and query; any other link as it is."""
-    parts = urlsplit(link)
+    try:
+        parts = urlsplit(link)
+    except ValueError:
+        return link  # no URL at all; that is between the upstream and the client
     path = link
     if parts.netloc:
         if f"{parts.scheme or 'http'}://{parts.netloc}".lower() != origin.lower():

@@ -9,9 +9,11 @@ from proxy.answer import Answer, PullRequest, Served
 from proxy.handlers.exchange import ACCESS, keep_as_is, upstream_headers
 from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.routing import ManifestRoute
+from proxy.metrics import Metrics, engine_label
 from proxy.pull import Puller
 from proxy.spec.digest import is_digest
 from proxy.spec.http_headers import REPRESENTATION
+from proxy.spec.media_types import manifest_type
 from proxy.spec.reference import Tag
 from proxy.translate.client import Settings, understand
 
@@ -40,8 +42,11 @@ _VARY: Final = "Accept, User-Agent"
 class Manifests:
     """Answers GET and HEAD of manifests."""
 
-    def __init__(self, puller: Puller, settings: Settings, passthrough: Passthrough) -> None:
+    def __init__(
+        self, puller: Puller, settings: Settings, passthrough: Passthrough, metrics: Metrics
+    ) -> None:
         self._puller = puller
+        self._metrics = metrics
         self._settings = settings
         self._passthrough = passthrough
 
@@ -54,7 +59,6 @@ class Manifests:
             request.headers.get("User-Agent", ""),
             self._settings,
         )
-        access.engine = client.engine
         pull = PullRequest(
             method=request.method,
             repository=route.repository,
@@ -80,6 +84,7 @@ class Manifests:
             headers.setdefault("Content-Length", str(len(answer.body)))
         else:
             access.outcome = served.outcome
+            self._count(served, access.engine)
             stale = REPRESENTATION if served.source else _OF_THE_MANIFEST
             headers = self._passthrough.client_headers(
                 request, answer.headers.items(), without=stale
@@ -95,6 +100,14 @@ class Manifests:
             return web.Response(status=answer.status, headers=headers)
         access.bytes_sent = len(answer.body)
         return web.Response(status=answer.status, headers=headers, body=answer.body)
+
+    def _count(self, served: Served, engine: str) -> None:
+        target = manifest_type(served.media_type)
+        name = target.image_format.value if target else "other"
+        self._metrics.client_pulls.labels(engine_label(engine), name).inc()
+        if served.translated:
+            formats, _, result = served.outcome.partition(" ")
+            self._metrics.translations.labels(*formats.split("→"), result).inc()
 
 
 def _describe(headers: CIMultiDict[str], served: Served) -> None:

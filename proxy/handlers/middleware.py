@@ -17,20 +17,28 @@ from typing import Final
 import structlog
 from aiohttp import HttpVersion11, web
 
-from proxy.errors import MethodNotAllowed, Overloaded, RegistryError
+from proxy.errors import MethodNotAllowed, NotTranslatable, Overloaded, RegistryError, Unauthorized
 from proxy.handlers.exchange import ACCESS, REPLY, Access
+from proxy.metrics import Metrics
+from proxy.translate.client import engine_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CLIENT_LEFT: Final = 499
+METRICS: Final = web.AppKey("metrics", Metrics)
 log: Final = structlog.get_logger("access")
 
 
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer a request whatever happens, and write its access line."""
-    access = request[ACCESS] = Access(request_id=_request_id(request))
+    access = request[ACCESS] = Access(
+        request_id=_request_id(request),
+        engine=engine_of(request.headers.get("User-Agent", "")),
+    )
+    metrics = request.app[METRICS]
+    metrics.inflight.inc()
     clock = asyncio.get_running_loop().time
     start = clock()
     status = _CLIENT_LEFT
@@ -38,6 +46,13 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await _answer(request, handler)
         status = response.status
     finally:
+        seconds = clock() - start
+        metrics.inflight.dec()
+        metrics.request(access.route, request.method, status, seconds)
+        if access.route == "blob":
+            metrics.blob_bytes.labels("down").inc(access.bytes_sent)
+        elif access.route == "upload":
+            metrics.blob_bytes.labels("up").inc(access.bytes_received)
         log.info(
             "request",
             request_id=access.request_id,
@@ -47,7 +62,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
             reference=access.reference,
             status=status,
             bytes=access.bytes_sent,
-            duration_ms=round((clock() - start) * 1000, 1),
+            duration_ms=round(seconds * 1000, 1),
             translation=access.outcome,
             client=access.engine,
         )
@@ -62,7 +77,9 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         if _begun(request):
             return _cut(request, f"cut: {error.message}")
         access.outcome = f"{type(error).__name__}: {error.message}"
-        return _render(error)
+        if isinstance(error, NotTranslatable):
+            request.app[METRICS].refusals.labels(type(error).__name__).inc()
+        return render(error)
     except ConnectionError:
         return _cut(request, "the client left")
     except asyncio.CancelledError:
@@ -72,7 +89,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         log.exception("unexpected error", request_id=access.request_id)
         if _begun(request):
             return _cut(request, "cut: unexpected error")
-        return _render(RegistryError("the proxy failed at this request; its log tells why"))
+        return render(RegistryError("the proxy failed at this request; its log tells why"))
 
 
 def _begun(request: web.Request) -> bool:
@@ -94,7 +111,7 @@ def _cut(request: web.Request, outcome: str) -> web.StreamResponse:
     return reply or web.Response(status=_CLIENT_LEFT)
 
 
-def _render(error: RegistryError) -> web.Response:
+def render(error: RegistryError) -> web.Response:
     """Return an error as the distribution spec has it."""
     entry = {"code": error.code, "message": error.message, "detail": error.detail}
     headers = {"Docker-Distribution-Api-Version": "registry/2.0"}
@@ -102,12 +119,16 @@ def _render(error: RegistryError) -> web.Response:
         headers["Retry-After"] = "1"
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
-    return web.Response(
+    response = web.Response(
         status=error.status,
         body=json.dumps({"errors": [entry]}).encode(),
         content_type="application/json",
         headers=headers,
     )
+    if isinstance(error, Unauthorized):
+        for challenge in error.challenges:
+            response.headers.add("WWW-Authenticate", challenge)
+    return response
 
 
 def _request_id(request: web.Request) -> str:

@@ -6,12 +6,10 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.errors import MethodNotAllowed
 from proxy.handlers import exchange
-from proxy.handlers.exchange import relay, upstream_headers
+from proxy.handlers.exchange import ACCESS, relay, upstream_headers
 from proxy.upstream.client import UpstreamRegistry
 
-_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _API_VERSION: Final = "Docker-Distribution-Api-Version"
 
 
@@ -23,12 +21,10 @@ class Passthrough:
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
         """Forward a request of any endpoint; the target goes on byte for byte."""
-        if request.method not in _METHODS:
-            raise MethodNotAllowed("no endpoint of the registry API has this method")
         headers = upstream_headers(request)
         body: AsyncIterator[bytes] | None = None
         if request.can_read_body:
-            body = request.content.iter_any()
+            body = _counted(request)
             if "Content-Length" not in request.headers:
                 headers.append(("Transfer-Encoding", "chunked"))
         stream = await self._upstream.open(request.method, request.raw_path, headers, body)
@@ -53,3 +49,11 @@ class Passthrough:
             base_path=self._upstream.base_path,
             without=without,
         )
+
+
+async def _counted(request: web.Request) -> AsyncIterator[bytes]:
+    """Yield the request's body as it comes."""
+    access = request[ACCESS]
+    async for piece in request.content.iter_any():
+        access.bytes_received += len(piece)
+        yield piece

@@ -10,11 +10,19 @@ from typing import Final
 
 import structlog
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 from aiohttp.web_request import BaseRequest
 
-from proxy.errors import HeadersTooLarge, MethodNotAllowed, RegistryError, RequestInvalid
-from proxy.handlers.middleware import render
+from proxy.errors import (
+    HeadersTooLarge,
+    MethodNotAllowed,
+    NotFound,
+    RegistryError,
+    RequestInvalid,
+    UpstreamError,
+)
+from proxy.handlers.middleware import Handler, render
 
 MAX_LINE: Final = 16 << 10  # the request line; an upload's state stands in it
 MAX_FIELD: Final = 64 << 10  # one header; some token services make tokens of more than 8 KiB
@@ -24,11 +32,13 @@ METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST",
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 # How aiohttp's parser cites a request line whose method it does not know.
 _UNKNOWN_METHOD: Final = re.compile(r"b'[A-Za-z!#$%&*+.^_`|~0-9-]+ \S+ HTTP/1\.[01]'")
+_TLS_HANDSHAKE: Final = "Received HTTPS traffic on an HTTP port"
 log: Final = structlog.get_logger("access")
 
 
-def check(request: web.Request) -> None:
-    """Raise what is wrong with a request whatever it is for."""
+@web.middleware
+async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what is wrong whatever it is for; the errors are rendered further out."""
     if request.method not in METHODS:
         raise MethodNotAllowed("no endpoint of the registry API has this method")
     if not HttpVersion10 <= request.version <= HttpVersion11:
@@ -38,15 +48,35 @@ def check(request: web.Request) -> None:
     coding = request.headers.get(hdrs.TRANSFER_ENCODING)
     if coding is not None and (coding.lower() != "chunked" or request.version < HttpVersion11):
         raise RequestInvalid("expected no Transfer-Encoding but chunked, and that in HTTP/1.1")
-    for name, value in request.headers.items():
-        if not value.isascii():
-            raise RequestInvalid(f"the header {name[:100]} holds more than ASCII")
+    if any("\udc80" <= char <= "\udcff" for value in request.headers.values() for char in value):
+        raise RequestInvalid("expected headers in ASCII or UTF-8")  # aiohttp would drop such bytes
+    if request.match_info.http_exception is not None:
+        raise NotFound("this is a registry: its API is below /v2/")  # `*`, or an escaped CR or LF
+    try:
+        return await handler(request)
+    except UpstreamError:
+        if isinstance(request.content.exception(), web.RequestPayloadError):
+            raise RequestInvalid("the body broke off: its chunked coding is wrong") from None
+        raise
 
 
 class Connection(web.RequestHandler):
     """A client's connection; what cannot be parsed is answered as a registry does."""
 
     __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        """End the body of the request under way where its coding is wrong.
+
+        aiohttp answers only when the handler has returned, and that waits for the body.
+        """
+        super().data_received(data)
+        request = self._current_request
+        if request is None or request.content.is_eof() or not self._messages:
+            return
+        if not isinstance(self._messages[-1][0], RawRequestMessage):
+            request.content.set_exception(web.RequestPayloadError("wrong chunked coding"))
+            self._lingering_time = 0.0  # there is no rest of the body to wait for
 
     def handle_error(
         self,
@@ -61,8 +91,9 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("a reply is under way")
         error = _refusal(exc, message or "")
-        # At debug: engines knock with a TLS handshake on a host that they hold for insecure.
-        log.debug("malformed request", status=error.status, reason=error.message)
+        # Engines knock with a TLS handshake on every host that they hold for insecure.
+        write = log.debug if message == _TLS_HANDSHAKE else log.info
+        write("malformed request", status=error.status, reason=error.message, by=request.remote)
         response = render(error)
         response.force_close()
         return response
@@ -73,6 +104,6 @@ def _refusal(exc: BaseException | None, message: str) -> RegistryError:
     reason = message.partition(":")[0].rstrip(".")[:100]
     if isinstance(exc, LineTooLong) or reason == "Too many headers received":
         return HeadersTooLarge("the request line or the headers are larger than allowed here")
-    if _UNKNOWN_METHOD.search(message) is not None:
+    if isinstance(exc, BadHttpMethod) and _UNKNOWN_METHOD.search(message) is not None:
         return MethodNotAllowed("no endpoint of the registry API has this method")
     return RequestInvalid(f"the request is no valid HTTP: {reason}")

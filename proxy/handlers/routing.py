@@ -5,7 +5,7 @@ and what would mean another resource to whoever normalises it is refused.
 """
 
 import re
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import unquote
 
 import msgspec
@@ -18,6 +18,7 @@ from proxy.spec.reference import Repository, Tag, parse_reference, parse_reposit
 class ManifestRoute(msgspec.Struct, frozen=True):
     """`/v2/<repository>/manifests/<reference>`."""
 
+    kind: ClassVar[str] = "manifest"
     repository: Repository
     reference: Tag | Digest
 
@@ -25,6 +26,7 @@ class ManifestRoute(msgspec.Struct, frozen=True):
 class BlobRoute(msgspec.Struct, frozen=True):
     """`/v2/<repository>/blobs/<digest>`."""
 
+    kind: ClassVar[str] = "blob"
     repository: Repository
     digest: Digest
 
@@ -34,11 +36,19 @@ class OtherRoute(msgspec.Struct, frozen=True):
 
     path: str
 
+    @property
+    def kind(self) -> str:
+        """How requests of this endpoint are counted."""
+        if self.path in {"/v2", "/v2/"}:
+            return "ping"
+        return "upload" if _UPLOAD.search(self.path) else "other"
+
 
 Route = ManifestRoute | BlobRoute | OtherRoute
 
 # Greedy: of `/v2/manifests/manifests/latest` the last `manifests` is the endpoint.
 _CONTENT: Final = re.compile(r"/v2/(.+)/(manifests|blobs)/([^/]+)")
+_UPLOAD: Final = re.compile(r"/blobs/uploads(?:/|$)")
 _BENT: Final = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)|//|%2f|%5c|\\|%00", re.IGNORECASE)
 _PRINTABLE: Final = re.compile(r"[!-~]+")
 

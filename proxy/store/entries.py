@@ -5,7 +5,10 @@ at any time, for want of room; it never changes under its name into something el
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
+
+Event = Literal["hit", "miss", "error"]
+"""What is counted of a store."""
 
 
 class StoreFailedError(Exception):

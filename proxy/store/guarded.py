@@ -10,13 +10,12 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping
 from time import monotonic
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
-from proxy.store.entries import Entries, StoreFailedError
+from proxy.store.entries import Entries, Event, StoreFailedError
 
-Event = Literal["hit", "miss", "error"]
 _Result = TypeVar("_Result")
 
 _CHECKSUM: Final = 16

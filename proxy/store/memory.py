@@ -1,9 +1,11 @@
 """Entries in memory: least recently used go first, bounded in bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from cachetools import LRUCache
+
+from proxy.store.entries import Event
 
 # What an entry costs beside its value: name, objects, dictionary slots. Measured with
 # tracemalloc and rounded up (tests/store/test_memory.py).
@@ -11,14 +13,22 @@ ENTRY_OVERHEAD: Final = 512
 
 
 class MemoryEntries:
-    """Entries of at most `max_bytes` bytes together, lost with the process."""
+    """Entries of at most `max_bytes` bytes together, lost with the process.
 
-    def __init__(self, max_bytes: int) -> None:
+    `count` is told every hit and miss.
+    """
+
+    def __init__(
+        self, max_bytes: int, *, count: Callable[[str, Event], None] = lambda _tier, _event: None
+    ) -> None:
         self._entries: LRUCache[str, bytes] = LRUCache(max_bytes, getsizeof=_size)
+        self._count = count
 
     async def get(self, name: str) -> bytes | None:
         """Return the value of `name`, or None."""
-        return self._entries.get(name)
+        value = self._entries.get(name)
+        self._count("memory", "miss" if value is None else "hit")
+        return value
 
     async def put(self, entries: Mapping[str, bytes]) -> None:
         """Keep these entries; one larger than the whole store is not kept."""

@@ -157,7 +157,6 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
             traits[trait] = before if told is None else told
         platform = rule.platform or platform
     platform = platform or settings.default_platform
-    engine = _ENGINE.match(user_agent)
     return Client(
         formats=formats,
         indexes=indexes,
@@ -166,13 +165,19 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
         # zstd layers came with OCI: an engine that must be given another format has none.
         zstd=Format.OCI in formats if zstd is None else zstd,
         **traits,
-        engine=engine.group() if engine else "",
+        engine=engine_of(user_agent),
         reasons=tuple(reasons),
     )
 
 
 def _indexes(indexes: frozenset[MediaType], formats: frozenset[Format]) -> frozenset[MediaType]:
     return frozenset(one for one in indexes if one.image_format in formats)
+
+
+def engine_of(user_agent: str) -> str:
+    """Return the engine that a User-Agent names first, such as `docker/1.9.1`; empty if none."""
+    engine = _ENGINE.match(user_agent)
+    return engine.group() if engine else ""
 
 
 def platform_of(user_agent: str) -> Platform | None:

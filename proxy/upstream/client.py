@@ -5,8 +5,9 @@ those in the headers that the caller passes, and leave them only for the upstrea
 """
 
 import re
-from collections.abc import AsyncIterator, Iterable
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Iterable
+from time import monotonic
+from typing import Final, Literal
 
 import httpx
 import msgspec
@@ -21,8 +22,12 @@ from proxy.errors import (
 from proxy.spec.digest import Digest, verify
 from proxy.spec.reference import Repository
 from proxy.upstream.redirects import next_hop
+from proxy.upstream.transport import TlsError
 
 Headers = Iterable[tuple[str, str]]
+Kind = Literal["manifest", "config", "blob", "token", "other"]
+Observe = Callable[[Kind, int, float], None]
+"""Told (kind, status or 0, seconds until the reply began) of every request."""
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -41,7 +46,7 @@ class Stream:
         self.status = response.status_code
         self.headers = CIMultiDictProxy(
             CIMultiDict(
-                (name.decode("latin-1"), value.decode("latin-1"))
+                (name.decode("latin-1"), value.decode("utf-8", "replace"))
                 for name, value in response.headers.raw
             )
         )
@@ -94,11 +99,13 @@ class UpstreamRegistry:
         url: str,
         *,
         manifest_limit: int,
+        observe: Observe = lambda _kind, _status, _seconds: None,
     ) -> None:
         self._transport = transport
         self._url = httpx.URL(url)
         self._base_path = self._url.raw_path.decode("ascii").rstrip("/")
         self._manifest_limit = manifest_limit
+        self._observe = observe
 
     @property
     def origin(self) -> str:
@@ -119,9 +126,8 @@ class UpstreamRegistry:
         query: str = "",
     ) -> Document:
         """GET or HEAD a manifest; any status is a result, the body is bounded."""
-        stream = await self.open(
-            method, f"/v2/{repository}/manifests/{reference}{query}", headers, follow=True
-        )
+        target = f"/v2/{repository}/manifests/{reference}{query}"
+        stream = await self.open(method, target, headers, follow=True, kind="manifest")
         body = await stream.read(self._manifest_limit, "manifest")
         return Document(stream.status, stream.headers, body)
 
@@ -129,7 +135,8 @@ class UpstreamRegistry:
         self, repository: Repository, digest: Digest, headers: Headers, limit: int
     ) -> Document:
         """GET a small blob; with status 200 its bytes are those of `digest` or DigestMismatch."""
-        stream = await self.open("GET", f"/v2/{repository}/blobs/{digest}", headers, follow=True)
+        target = f"/v2/{repository}/blobs/{digest}"
+        stream = await self.open("GET", target, headers, follow=True, kind="config")
         body = await stream.read(limit, "config blob")
         if stream.status == 200:
             verify(body, digest)
@@ -145,12 +152,12 @@ class UpstreamRegistry:
         to every HEAD of a blob. Whoever may not read the blob is refused that too.
         """
         headers = list(headers)
-        stream = await self.open(method, target, headers, follow=follow)
+        stream = await self.open(method, target, headers, follow=follow, kind="blob")
         if method != "HEAD" or not follow or stream.status not in _HEAD_REFUSED:
             return stream
         one_byte = [pair for pair in headers if pair[0].lower() != "range"]
         one_byte.append(("Range", "bytes=0-0"))
-        ranged = await self.open("GET", target, one_byte, follow=True)
+        ranged = await self.open("GET", target, one_byte, follow=True, kind="blob")
         return await ranged.as_head() or stream
 
     async def open(
@@ -161,22 +168,31 @@ class UpstreamRegistry:
         body: AsyncIterator[bytes] | None = None,
         *,
         follow: bool = False,
+        kind: Kind = "other",
     ) -> Stream:
         """Send a request for `target` (path and query, as sent) and return its reply.
 
-        `follow` follows redirects of GET and HEAD, at most five. UpstreamUnreachable,
-        UpstreamTimeout or UpstreamInvalid if there is no reply to return.
+        `follow` follows redirects of GET and HEAD, at most five. `kind` is how it is counted.
+        UpstreamUnreachable, UpstreamTimeout or UpstreamInvalid if there is no reply to return.
         """
         url, headers = self._url, list(headers)
         target = self._base_path + target
         for _ in range(_MOST_REDIRECTS + 1):
-            stream = await self._send(method, url, target, headers, body)
+            stream = await self._send(method, url, target, headers, body, kind=kind)
             if not follow or stream.status not in _REDIRECTS:
                 return stream
             await stream.close()
             location = stream.headers.get("Location")
             url, target, headers = next_hop(url, target, location, headers)
         raise UpstreamInvalid(f"the upstream redirected more than {_MOST_REDIRECTS} times")
+
+    async def open_url(
+        self, method: str, url: str, headers: Headers, body: AsyncIterator[bytes] | None = None
+    ) -> Stream:
+        """Send a request to another service than the registry; its redirects are its reply."""
+        there = httpx.URL(url)
+        target = there.raw_path.decode("ascii")
+        return await self._send(method, there, target, headers, body, kind="token")
 
     async def _send(
         self,
@@ -185,18 +201,26 @@ class UpstreamRegistry:
         target: str,
         headers: Headers,
         body: AsyncIterator[bytes] | None,
+        *,
+        kind: Kind,
     ) -> Stream:
+        began = monotonic()
+        status = 0
         request = httpx.Request(
             method,
             url,
-            headers=list(headers),
+            headers=[(name.encode(), value.encode()) for name, value in headers],
             stream=_Body(body),
             extensions={"target": target.encode("ascii")},
         )
         try:
-            return Stream(await self._transport.handle_async_request(request))
+            stream = Stream(await self._transport.handle_async_request(request))
+            status = stream.status
         except httpx.HTTPError as error:
             raise _ours(error) from error
+        finally:
+            self._observe(kind, status, monotonic() - began)
+        return stream
 
     async def close(self) -> None:
         """Close all connections."""
@@ -227,6 +251,8 @@ def _ours(error: httpx.HTTPError) -> UpstreamUnreachable | UpstreamTimeout | Ups
     if isinstance(error, httpx.TimeoutException):
         kind = "connection" if isinstance(error, httpx.ConnectTimeout) else "reply"
         return UpstreamTimeout(f"the upstream gave no {kind} in time")
+    if isinstance(error, TlsError):
+        return UpstreamUnreachable(f"the upstream cannot be reached: {error}")
     if isinstance(error, httpx.ConnectError):
         return UpstreamUnreachable("the upstream cannot be reached")
     if isinstance(error, httpx.RemoteProtocolError):

@@ -26,6 +26,10 @@ READ_AHEAD: Final = 128 << 10
 _NOT_ADDED: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
+class TlsError(httpx.ConnectError):
+    """No TLS connection; the message says why, for the person at the client."""
+
+
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """Sends httpx requests through one aiohttp session; make it inside a running loop.
 
@@ -50,7 +54,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         with _httpx_errors(request):
             url = _url(request)
         headers = CIMultiDict(
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw
+            (name.decode("latin-1"), value.decode()) for name, value in request.headers.raw
         )
         # aiohttp chunks a body of unknown length by itself, and only if the header is not there.
         chunked = headers.pop("transfer-encoding", None) is not None
@@ -113,6 +117,8 @@ def _httpx_errors(request: httpx.Request) -> Iterator[None]:
         raise httpx.ConnectTimeout(str(error), request=request) from error
     except (aiohttp.SocketTimeoutError, TimeoutError) as error:
         raise httpx.ReadTimeout(str(error), request=request) from error
+    except aiohttp.ClientSSLError as error:
+        raise TlsError(_tls_reason(error.__cause__), request=request) from error
     except (aiohttp.ClientConnectorError, ValueError) as error:
         # ValueError: a redirect named a host or a port that cannot exist.
         raise httpx.ConnectError(str(error), request=request) from error
@@ -120,3 +126,10 @@ def _httpx_errors(request: httpx.Request) -> Iterator[None]:
         raise httpx.RemoteProtocolError(str(error), request=request) from error
     except (aiohttp.ClientError, OSError) as error:
         raise httpx.ReadError(str(error), request=request) from error
+
+
+def _tls_reason(error: BaseException | None) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}".rstrip(".")
+    reason = error.reason if isinstance(error, ssl.SSLError) else None
+    return f"the TLS handshake failed: {(reason or 'connection lost').lower().replace('_', ' ')}"

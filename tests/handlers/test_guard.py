@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -117,3 +118,33 @@ async def test_guard__missing_password_file_stops_the_start(
         with pytest.raises(ConfigError, match=rf"^upstream\.auth\.{key}: .*missing cannot be read"):
             async with running(registry, upstream={"auth": auth}):
                 pass
+
+
+async def test_guard__clients_share_the_proxys_identity(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """To the upstream all clients are the proxy: the same pull of two at once is one call."""
+    users = f"{HTPASSWD_U_P}\n{HTPASSWD_U_P.replace('u:', 'v:', 1)}"
+    async with (
+        Registry(auth=BasicAuth({"robot": "held"})) as registry,
+        guarded(registry, tmp_path, users) as url,
+    ):
+        await push(registry, "lib/app", "1", make_image())
+        # Both have been let in once, so that neither waits for bcrypt now.
+        for user in ("u", "v"):
+            await http.get(f"{url}/v2/", headers={"Authorization": basic_authorization(user, "p")})
+        registry.reset()
+        fault = registry.fault("GET", "manifests", wait=asyncio.Event())
+        pulls = []
+        for user in ("u", "v"):
+            headers = {"Authorization": basic_authorization(user, "p")}
+            pulls.append(asyncio.create_task(http.get(url + URL, headers=headers)))
+            await fault.arrived.wait()
+        # The second is under way when a later request of its client has been answered.
+        await http.get(f"{url}/v2/", headers=headers)
+        assert fault.wait is not None
+        fault.wait.set()
+        replies = await asyncio.gather(*pulls)
+
+    assert [200, 200] == [reply.status for reply in replies]
+    assert 1 == registry.count("GET", "manifests")

@@ -12,7 +12,6 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from proxy.app import serving
 from proxy.errors import (
     MethodNotAllowed,
     NameInvalid,
@@ -22,7 +21,9 @@ from proxy.errors import (
     UpstreamTimeout,
 )
 from proxy.handlers.exchange import ACCESS, REPLY
-from proxy.handlers.middleware import observe
+from proxy.handlers.middleware import METRICS, observe
+from proxy.metrics import Metrics
+from proxy.serving import serving
 from tests.images import make_image, push
 from tests.raw import raw_exchange
 from tests.running import running
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 async def handling(handler: Handler) -> AsyncIterator[str]:
     """Serve a handler behind the middleware and yield its URL."""
     app = web.Application(middlewares=[observe])
+    app[METRICS] = Metrics()
     app.router.add_route("*", "/{path:.*}", handler)
     async with serving(app, "127.0.0.1", 0) as port:
         yield f"http://127.0.0.1:{port}"

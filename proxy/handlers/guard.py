@@ -1,0 +1,34 @@
+"""The guard of a proxy that holds credentials: who may use them, by `listen.htpasswd`.
+
+Whatever a client proves itself with is for this proxy, and ends here.
+"""
+
+from typing import Final
+
+from aiohttp import web
+
+from proxy.errors import Unauthorized
+from proxy.handlers.exchange import NOT_FORWARDED
+from proxy.handlers.middleware import Handler
+from proxy.htpasswd import Htpasswd
+
+_CHALLENGE: Final = 'Basic realm="regshim"'
+_OF_THE_CLIENT: Final = frozenset({"authorization", "cookie"})
+
+
+class Guard:
+    """A middleware; without `users` whoever reaches the proxy may use it."""
+
+    __middleware_version__ = 1
+
+    def __init__(self, users: Htpasswd | None) -> None:
+        self._users = users
+
+    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Pass a request on if it is of a user; Unauthorized if not."""
+        if self._users is not None and not await self._users.admits(
+            request.headers.get("Authorization")
+        ):
+            raise Unauthorized("authentication required", challenges=(_CHALLENGE,))
+        request[NOT_FORWARDED] = _OF_THE_CLIENT
+        return await handler(request)

@@ -1,0 +1,118 @@
+"""Who may use the proxy: an htpasswd file with bcrypt hashes, and nothing else in it.
+
+A hash takes long to check, and on purpose. So it is checked in a thread, one check for many
+requests with the same credentials, and what was right is remembered for some minutes, by a
+keyed hash. An unknown user takes as long as a known one.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import bcrypt
+from cachetools import TTLCache
+
+from proxy.errors import ConfigError, Overloaded
+from proxy.flights import Flights
+
+_HASH: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_REMEMBERED_FOR: Final = 300.0
+_REMEMBERED: Final = 4096
+# The threads that check hashes are those that resolve host names too: they must not all be busy.
+_AT_ONCE: Final = 2
+_WAITING: Final = 64
+# All that bcrypt reads of a password.
+_LONGEST: Final = 72
+
+
+class Htpasswd:
+    """The users of an htpasswd file: user → bcrypt hash."""
+
+    def __init__(
+        self, hashes: Mapping[str, bytes], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._hashes = hashes
+        # Nobody's hash, as costly as the costliest one here.
+        cost = max(int(one[4:6]) for one in hashes.values())
+        self._nobody = f"$2b${cost:02}$".encode() + b"." * 53
+        self._key = secrets.token_bytes(32)
+        self._known: TTLCache[bytes, bool] = TTLCache(_REMEMBERED, _REMEMBERED_FOR, clock)
+        self._flights: Flights[bool] = Flights()
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._waiting = 0
+
+    @classmethod
+    def load(cls, path: Path) -> "Htpasswd":
+        """Read a file; ConfigError names the line that is no `user:` with a bcrypt hash."""
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path} is no UTF-8 text") from None
+        hashes: dict[str, bytes] = {}
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            user, colon, found = line.strip().partition(":")
+            if not user or not colon or _HASH.fullmatch(found) is None:
+                raise ConfigError(
+                    f"{path} line {number}: expected user:hash with a bcrypt hash, "
+                    "as `htpasswd -B` writes it"
+                )
+            if user in hashes:
+                raise ConfigError(f"{path} line {number}: this user has a line already")
+            hashes[user] = found.encode("ascii")
+        if not hashes:
+            raise ConfigError(f"{path} names no user")
+        return cls(hashes)
+
+    async def admits(self, authorization: str | None) -> bool:
+        """Tell whether an Authorization header proves one of the users.
+
+        Overloaded if too many credentials are waiting to be checked.
+        """
+        pair = _basic(authorization)
+        if pair is None:
+            return False
+        key = hashlib.blake2b(b":".join(pair), key=self._key).digest()
+        if key in self._known:
+            return True
+        right = await self._flights.join(key, lambda: self._check(*pair))
+        if right:
+            self._known[key] = True
+        return right
+
+    async def _check(self, user: bytes, password: bytes) -> bool:
+        if self._waiting >= _WAITING:
+            raise Overloaded("too many passwords are being checked just now")
+        found = self._hashes.get(user.decode("utf-8", "replace"))
+        self._waiting += 1
+        try:
+            async with self._slots:
+                right = await asyncio.to_thread(
+                    bcrypt.checkpw, password[:_LONGEST], found or self._nobody
+                )
+        finally:
+            self._waiting -= 1
+        return right and found is not None
+
+
+def _basic(authorization: str | None) -> tuple[bytes, bytes] | None:
+    """Return user and password of a Basic Authorization (RFC 7617), None if it is none."""
+    scheme, _, encoded = (authorization or "").strip().partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        pair = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    user, colon, password = pair.partition(b":")
+    return (user, password) if colon else None

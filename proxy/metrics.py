@@ -1,0 +1,148 @@
+"""Prometheus instruments: what is counted, under which labels.
+
+Every label has a bounded set of values, whatever clients send: routes and methods are ours,
+engines are told by their first two version numbers and only if they are known.
+
+With several worker processes prometheus-client's multiprocess mode merges what they count: it
+is on where PROMETHEUS_MULTIPROC_DIR is set before this module is imported.
+"""
+
+import os
+import re
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+MULTIPROCESS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_DOCKER: Final = re.compile(r"docker/(1\.[0-9]{1,2}|[12][0-9]\.[01][0-9])(?![0-9])")
+_DOCKER_RECENT: Final = re.compile(r"docker/([2-9][0-9])\.")
+_OTHERS: Final = frozenset(
+    {
+        "buildah",
+        "buildkit",
+        "containerd",
+        "containers",
+        "cri-o",
+        "crane",
+        "curl",
+        "podman",
+        "skopeo",
+    }
+)
+
+
+class Metrics:
+    """The instruments of one process."""
+
+    def __init__(self) -> None:
+        self.registry: Final = CollectorRegistry()
+        self._multiprocess = MULTIPROCESS_DIRECTORY in os.environ
+        registry = self.registry
+        self.requests = Counter(
+            "regshim_requests",
+            "Requests answered.",
+            ["route", "method", "status"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "regshim_request_duration_seconds",
+            "Time to answer a request, its body included.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.inflight = Gauge(
+            "regshim_inflight_requests",
+            "Requests under way.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.translations = Counter(
+            "regshim_translations",
+            "Manifests answered in another format than they are stored in.",
+            ["source", "target", "result"],
+            registry=registry,
+        )
+        self.refusals = Counter(
+            "regshim_refusals",
+            "Manifests for which there is no honest translation.",
+            ["reason"],
+            registry=registry,
+        )
+        self.client_pulls = Counter(
+            "regshim_client_pulls",
+            "Manifests sent, by the client's engine and the format that it got.",
+            ["engine", "target"],
+            registry=registry,
+        )
+        self.blob_bytes = Counter(
+            "regshim_blob_bytes",
+            "Bytes of blobs passed on to clients (down) and to the upstream (up).",
+            ["direction"],
+            registry=registry,
+        )
+        self.upstream_requests = Counter(
+            "regshim_upstream_requests",
+            "Requests sent to the upstream; status is 0 where no reply came.",
+            ["kind", "status"],
+            registry=registry,
+        )
+        self.upstream_seconds = Histogram(
+            "regshim_upstream_duration_seconds",
+            "Time until the upstream's reply began.",
+            ["kind"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._store_events = {
+            event: Counter(
+                f"regshim_store_{plural}",
+                f"{plural.capitalize()} of the store of translations.",
+                ["tier"],
+                registry=registry,
+            )
+            for event, plural in (("hit", "hits"), ("miss", "misses"), ("error", "errors"))
+        }
+
+    def store(self, tier: str, event: str) -> None:
+        """Count a hit, miss or error of a tier of the store."""
+        self._store_events[event].labels(tier).inc()
+
+    def upstream(self, kind: str, status: int, seconds: float) -> None:
+        """Count a request to the upstream; status 0 if no reply came."""
+        self.upstream_requests.labels(kind, str(status)).inc()
+        self.upstream_seconds.labels(kind).observe(seconds)
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
+        known = method if method in _METHODS else "other"
+        self.requests.labels(route, known, str(status)).inc()
+        self.request_seconds.labels(route).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """Return all values as Prometheus reads them, those of other workers included."""
+        if not self._multiprocess:
+            return generate_latest(self.registry)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+        return generate_latest(merged)
+
+
+def engine_label(engine: str) -> str:
+    """Return a bounded name of an engine: `docker-1.9`, `docker-20.10`, `docker-28`, `other`."""
+    recent = _DOCKER_RECENT.match(engine)
+    if recent is not None and int(recent[1]) >= 23:
+        return f"docker-{recent[1]}"
+    docker = _DOCKER.match(engine)
+    if docker is not None:
+        return f"docker-{docker[1]}"
+    name = engine.partition("/")[0].lower()
+    if not name:
+        return "none"
+    return name if name in _OTHERS else "other"

@@ -1,0 +1,133 @@
+"""TLS on both sides: the certificate that clients are shown, and whom the upstream must be.
+
+Law: a certificate that cannot be used is found before it is used. At the start it is a
+ConfigError that names its key; on a reload the one in use stays.
+
+Engines up to Docker 1.9 (crypto/tls of Go 1.4) speak TLS 1.0 to 1.2, with the suites in
+`_OLD_SUITES`. OpenSSL takes TLS before 1.2 only at security level 0, for its signatures hash
+with MD5 and SHA-1.
+"""
+
+import ssl
+import warnings
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+
+from proxy.config import ListenTls, Upstream
+from proxy.errors import ConfigError
+
+_VERSIONS: Final = {
+    "1.0": ssl.TLSVersion.TLSv1,
+    "1.1": ssl.TLSVersion.TLSv1_1,
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
+_SUITES: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL:!aPSK:!aDSS"
+_OLD_SUITES: Final = (
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "AES128-SHA",
+    "AES256-SHA",
+)
+_NO_PASSWORD: Final = ""  # an encrypted key is refused; without it OpenSSL asks the terminal
+
+
+class ServerTls:
+    """The certificate that clients are shown; a reload shows the next handshake a new one.
+
+    `context` is for the server and stays the same; `expires` is the end of the current
+    certificate, as ISO 8601. ConfigError if the files cannot be used.
+    """
+
+    def __init__(self, settings: ListenTls) -> None:
+        self._settings = settings
+        self.context, self.expires = self._load()
+        self._current = self.context
+        self.context.sni_callback = self._choose
+
+    def reload(self) -> None:
+        """Read the files again; ConfigError, and nothing changes, if they cannot be used."""
+        self._current, self.expires = self._load()
+
+    def _load(self) -> tuple[ssl.SSLContext, str]:
+        settings = self._settings
+        if settings.cert_file is None or settings.key_file is None:
+            raise ConfigError("listen.tls.cert_file: is not set")
+        context = _server_context(settings)
+        pair = (settings.cert_file, settings.key_file)
+        return context, _load_pair(context, *pair, names="listen.tls.{}_file")
+
+    def _choose(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        """Give a handshake the current certificate; OpenSSL asks with and without SNI."""
+        # Not load_cert_chain on the context in use: it could fail between certificate and key.
+        connection.context = self._current
+
+
+def _server_context(settings: ListenTls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    suites = ":".join((_SUITES, *_OLD_SUITES)) if settings.old_suites else _SUITES
+    if settings.min_version in {"1.0", "1.1"}:
+        suites += ":@SECLEVEL=0"
+    context.set_ciphers(suites)
+    with warnings.catch_warnings():
+        # Python warns of TLS before 1.2; here somebody has asked for it.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = _VERSIONS[settings.min_version]
+    # A renegotiation is work that a client can ask for again and again.
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def upstream_context(upstream: Upstream) -> ssl.SSLContext:
+    """Return what an https upstream is checked with; ConfigError if a file cannot be used."""
+    path = upstream.ca_file
+    try:
+        context = ssl.create_default_context(cafile=path)
+    except ssl.SSLError as error:
+        raise ConfigError(f"upstream.ca_file: {path} holds no certificate in PEM") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"upstream.ca_file: {path} cannot be read: {reason}") from error
+    if upstream.client_cert_file is not None and upstream.client_key_file is not None:
+        pair = (upstream.client_cert_file, upstream.client_key_file)
+        _load_pair(context, *pair, names="upstream.client_{}_file")
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, cert_file: Path, key_file: Path, *, names: str) -> str:
+    """Load certificate and key into a context and return when the certificate ends.
+
+    ConfigError, which begins with the config key of the file that is wrong: `names` with
+    `cert` or `key` in it.
+    """
+    cert_name, key_name = names.format("cert"), names.format("key")
+    content = _read(cert_file, cert_name)
+    _read(key_file, key_name)
+    try:
+        certificate = x509.load_pem_x509_certificates(content)[0]
+    except ValueError as error:
+        raise ConfigError(f"{cert_name}: {cert_file} holds no certificate in PEM") from error
+    try:
+        context.load_cert_chain(cert_file, key_file, password=_NO_PASSWORD)
+    except ssl.SSLError as error:
+        reason = error.reason or ""
+        if reason == "KEY_VALUES_MISMATCH":
+            message = f"{key_name}: {key_file} is not the key of {cert_file}"
+        elif reason.startswith(("EE_KEY", "CA_")):
+            message = f"{cert_name}: {cert_file} is too weak: {reason.lower().replace('_', ' ')}"
+        else:
+            message = f"{key_name}: {key_file} holds no private key in PEM without a password"
+        raise ConfigError(message) from error
+    return certificate.not_valid_after_utc.isoformat()
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{name}: {path} cannot be read: {error.strerror}") from error
