@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import web
 
@@ -11,6 +11,7 @@ from proxy.client_rules import client_settings
 from proxy.config import Cache, Config, Upstream
 from proxy.errors import ConfigError
 from proxy.handlers import ping, tokens
+from proxy.handlers.admin import Admin, Readiness
 from proxy.handlers.blobs import Blobs
 from proxy.handlers.exchange import ACCESS, drop_added_headers
 from proxy.handlers.guard import Guard
@@ -45,6 +46,7 @@ _BLOBS: Final = web.AppKey("blobs", Blobs)
 _PASSTHROUGH: Final = web.AppKey("passthrough", Passthrough)
 # What a setting of upstream.auth answers here: path → handler.
 _OWN: Final[web.AppKey[dict[str, _Answer]]] = web.AppKey("own", dict)
+READINESS: Final = web.AppKey("readiness", Readiness)
 _PULLS: Final = frozenset({"GET", "HEAD"})
 
 
@@ -60,10 +62,17 @@ def build(config: Config, key: SigningKey) -> web.Application:
         app.on_response_prepare.append(show_own_realm)
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
-        async with connected(config, key, metrics) as (upstream, puller):
+        async with connected(config, key, metrics) as connections:
+            upstream = connections.upstream
+            app[READINESS] = Readiness(
+                upstream,
+                kid=key.kid,
+                store=connections.store_state,
+                timeout=config.upstream.timeouts.connect,
+            )
             passthrough = Passthrough(upstream)
             settings = client_settings(config)
-            app[_MANIFESTS] = Manifests(puller, settings, passthrough, metrics)
+            app[_MANIFESTS] = Manifests(connections.puller, settings, passthrough, metrics)
             app[_BLOBS] = Blobs(upstream, passthrough, redirects=config.upstream.blob_redirects)
             app[_PASSTHROUGH] = passthrough
             challenges = Challenges(upstream)
@@ -79,14 +88,31 @@ def build(config: Config, key: SigningKey) -> web.Application:
     return app
 
 
+def build_admin(main: web.Application) -> web.Application:
+    """Return the application of the admin port, for a registry application that is set up."""
+    app = web.Application()
+    app.add_routes(Admin(main[READINESS], main[METRICS]).routes())
+    return app
+
+
+class Connections(NamedTuple):
+    """What a config connects to; `store_state` tells how the durable store does, for people."""
+
+    upstream: UpstreamRegistry
+    puller: Puller
+    store_state: Callable[[], str]
+
+
 @asynccontextmanager
 async def connected(
     config: Config, key: SigningKey, metrics: Metrics
-) -> AsyncIterator[tuple[UpstreamRegistry, Puller]]:
+) -> AsyncIterator[Connections]:
     """Yield the upstream of `config` and a Puller in front of it; close both behind."""
     timeouts = config.upstream.timeouts
+    # What can be refused comes first: nothing is open yet.
     tls = upstream_context(config.upstream)
     credentials = _own_credentials(config.upstream)
+    entries, store_state = _entries(config.cache, metrics)
     url = config.upstream.url
     transport = AiohttpTransport(connect=timeouts.connect, idle=timeouts.idle, tls=tls)
     upstream = UpstreamRegistry(
@@ -95,7 +121,7 @@ async def connected(
         manifest_limit=config.limits.manifest,
         observe=metrics.upstream,
     )
-    store = Translations(_entries(config.cache, metrics))
+    store = Translations(entries)
     sources = Sources(
         upstream,
         store,
@@ -103,22 +129,23 @@ async def connected(
         index_limit=config.limits.index_children,
     )
     try:
-        yield upstream, Puller(sources, store, key)
+        yield Connections(upstream, Puller(sources, store, key), store_state)
     finally:
         await upstream.close()
         await store.close()
 
 
-def _entries(cache: Cache, metrics: Metrics) -> Entries:
-    """Return where translations are kept: in memory, over the durable store if there is one."""
+def _entries(cache: Cache, metrics: Metrics) -> tuple[Entries, Callable[[], str]]:
+    """Return where translations are kept, in memory over the durable store, and its state."""
     memory = MemoryEntries(cache.memory, count=metrics.store)
     if cache.store is None:
-        return memory
+        return memory, lambda: "memory only"
     kind, durable = open_durable(
         cache.store, max_bytes=cache.store_size, ttl=cache.store_ttl, timeout=cache.store_timeout
     )
     guarded = GuardedEntries(durable, kind, timeout=cache.store_timeout, count=metrics.store)
-    return TieredEntries(memory, guarded)
+    state = {True: f"{kind} works", False: f"{kind} fails; the log tells why"}
+    return TieredEntries(memory, guarded), lambda: state[guarded.working]
 
 
 def _own_credentials(upstream: Upstream) -> Read | None:

@@ -20,6 +20,8 @@ from proxy.explain import Explanation, explain
 from proxy.keyfile import load_or_create
 from proxy.metrics import Metrics
 from proxy.serving import serve, serve_sample
+from proxy.translate.jws import SigningKey
+from proxy.workers import WORKER, Supervisor, worker_command
 
 main: Final = typer.Typer(
     name="regshim",
@@ -68,12 +70,26 @@ def serve_command(
         asyncio.run(serve_sample(typer.echo))
         return
     config = _load(config_file)
+    log.configure(config.log.level, config.log.format)
     try:
-        key = load_or_create(config.translate.signing_key_file)
-        log.configure(config.log.level, config.log.format)
-        asyncio.run(serve(config, key))
+        code = asyncio.run(_serve(config, config_file))
     except (ConfigError, OSError) as error:
         raise _unusable(error) from None
+    raise typer.Exit(code)
+
+
+async def _serve(config: Config, config_file: Path) -> int:
+    """Serve in this process, or look after several that do."""
+    if WORKER in os.environ:
+        await serve(config, SigningKey.from_pem(sys.stdin.buffer.read()))
+        return 0
+    key = load_or_create(config.translate.signing_key_file)
+    if config.listen.workers == 1:
+        await serve(config, key)
+        return 0
+    command = worker_command(config_file)
+    ports = [(config.listen.host, config.listen.port), (config.admin.host, config.admin.port)]
+    return await Supervisor(config.listen.workers, command, key.to_pem(), ports).run()
 
 
 @main.command("explain")
@@ -104,9 +120,9 @@ def explain_command(
 
     async def run() -> Explanation:
         key = load_or_create(config.translate.signing_key_file)
-        async with connected(config, key, Metrics()) as parts:
+        async with connected(config, key, Metrics()) as connections:
             return await explain(
-                parts[1],
+                connections.puller,
                 client_settings(config),
                 image,
                 engine=client,

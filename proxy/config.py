@@ -66,7 +66,7 @@ class ListenTls(_Section, frozen=True):
 
 
 class Listen(_Section, frozen=True):
-    """Where clients connect.
+    """Where clients connect, and how many processes serve them there.
 
     `htpasswd` (bcrypt) is for a proxy that holds credentials: without it whoever reaches the
     proxy may use them, which `open` must say for an address that is not loopback.
@@ -74,12 +74,15 @@ class Listen(_Section, frozen=True):
 
     host: str = "127.0.0.1"
     port: Port = 5000
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     tls: ListenTls = ListenTls()
     htpasswd: Path | None = None
     open: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a guarded proxy that is open; msgspec adds the key path."""
+        """Refuse what contradicts itself; msgspec adds the key path."""
+        if self.workers > 1 and self.port == 0:
+            raise ValueError("workers share a port: it cannot be chosen by the system")
         if self.open and self.htpasswd is not None:
             raise ValueError("htpasswd and open: true contradict each other")
 
@@ -90,6 +93,13 @@ class Listen(_Section, frozen=True):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+
+class AdminPort(_Section, frozen=True):
+    """Where health and metrics are told; a port of its own, to be kept from clients."""
+
+    host: str = "127.0.0.1"
+    port: Port = 5001
 
 
 class Timeouts(_Section, frozen=True):
@@ -239,6 +249,7 @@ class Config(_Section, frozen=True):
 
     upstream: Upstream
     listen: Listen = Listen()
+    admin: AdminPort = AdminPort()
     translate: Translate = Translate()
     cache: Cache = Cache()
     limits: Limits = Limits()

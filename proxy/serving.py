@@ -3,14 +3,14 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import structlog
 from aiohttp import web
 
 from proxy import __version__, sample
-from proxy.app import build
+from proxy.app import READINESS, build, build_admin
 from proxy.config import Config, Upstream
 from proxy.config_values import Url
 from proxy.errors import ConfigError
@@ -27,9 +27,17 @@ _TLS_CLOSE_SECONDS: Final = 2.0  # for a client's close_notify; many send none
 
 @asynccontextmanager
 async def serving(
-    app: web.Application, host: str, port: int, *, tls: ServerTls | None = None
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    tls: ServerTls | None = None,
+    shared: bool = False,
 ) -> AsyncIterator[int]:
-    """Serve `app` while the context lasts; yield the port, which is chosen if `port` is 0."""
+    """Serve `app` while the context lasts; yield the port, which is chosen if `port` is 0.
+
+    A `shared` port may be listened on by other processes too.
+    """
     runner = web.AppRunner(
         app,
         handle_signals=False,
@@ -58,6 +66,7 @@ async def serving(
             connection,
             host,
             port,
+            reuse_port=shared or None,
             ssl=tls.context if tls else None,
             ssl_handshake_timeout=_HANDSHAKE_SECONDS if tls else None,
             ssl_shutdown_timeout=_TLS_CLOSE_SECONDS if tls else None,
@@ -72,9 +81,17 @@ async def serving(
 
 async def serve(config: Config, key: SigningKey) -> None:
     """Serve `config` until SIGTERM or SIGINT, then finish what is under way."""
-    listen = config.listen
+    listen, admin = config.listen, config.admin
     tls = None if listen.tls.cert_file is None else ServerTls(listen.tls)
-    async with serving(build(config, key), listen.host, listen.port, tls=tls) as port:
+    app = build(config, key)
+    shared = listen.workers > 1
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(
+            serving(app, listen.host, listen.port, tls=tls, shared=shared)
+        )
+        admin_port = await stack.enter_async_context(
+            serving(build_admin(app), admin.host, admin.port, shared=shared)
+        )
         # Before anybody is told that this serves: who is told may stop it at once.
         stop = _stop_event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, tls)
@@ -82,6 +99,7 @@ async def serve(config: Config, key: SigningKey) -> None:
             "serving",
             version=__version__,
             address=f"{listen.host}:{port}",
+            admin=f"{admin.host}:{admin_port}",
             tls=listen.tls.min_version if tls else None,
             upstream=config.upstream.url,
             key=key.kid,
@@ -90,6 +108,7 @@ async def serve(config: Config, key: SigningKey) -> None:
             log.info("certificate", file=str(listen.tls.cert_file), expires=tls.expires)
         await stop.wait()
         log.info("stopping")
+        app[READINESS].stopping = True
 
 
 def _reload(tls: ServerTls | None) -> None:
@@ -105,15 +124,14 @@ def _reload(tls: ServerTls | None) -> None:
     log.info("certificate reloaded", expires=tls.expires)
 
 
-async def serve_sample(tell: Callable[[str], None]) -> None:
+async def serve_sample(tell: Callable[[str], None], *, port: int = 5000) -> None:
     """Serve in front of the sample registry; `tell` is given the lines that show what to do."""
     async with serving(sample.application(), "127.0.0.1", 0) as behind:
         config = Config(upstream=Upstream(url=Url(f"http://127.0.0.1:{behind}")))
-        key = load_or_create(None)
-        listen = config.listen
-        async with serving(build(config, key), listen.host, listen.port) as port:
+        app = build(config, load_or_create(None))
+        async with serving(app, "127.0.0.1", port) as listening:
             stop = _stop_event()
-            tell(sample.demonstration(f"{listen.host}:{port}"))
+            tell(sample.demonstration(f"127.0.0.1:{listening}"))
             await stop.wait()
 
 

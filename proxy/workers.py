@@ -8,9 +8,11 @@ signals on: SIGTERM drains all, SIGHUP makes all reload. It serves nothing itsel
 import asyncio
 import os
 import signal
+import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -31,21 +33,34 @@ class Supervisor:
     """Runs `count` workers of `command` until it is told to stop.
 
     `key` is written to each worker's standard input: an in-memory key must be the same in all
-    of them, or a client would see signatures change from pull to pull.
+    of them, or a client would see signatures change from pull to pull. `ports` are those that
+    the workers will share, (host, port).
     """
 
-    def __init__(self, count: int, command: Sequence[str], key: bytes) -> None:
-        self._count, self._command, self._key = count, command, key
+    def __init__(
+        self,
+        count: int,
+        command: Sequence[str],
+        key: bytes,
+        ports: Sequence[tuple[str, int]],
+    ) -> None:
+        self._count, self._command, self._key, self._ports = count, command, key, ports
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
 
     async def run(self) -> int:
-        """Run the workers; return the exit code: 0, or 1 if one had to be killed."""
+        """Run the workers; return the exit code: 0, or 1 if one did not end well.
+
+        OSError if a port is taken: told once, here, not by every worker again and again.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._hand_on, signal.SIGHUP)
-        with tempfile.TemporaryDirectory(prefix="regshim-metrics-") as directory:
+        with ExitStack() as stack:
+            for host, port in self._ports:
+                stack.enter_context(_reserved(host, port))
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="regshim-metrics-"))
             environment = os.environ | {MULTIPROCESS_DIRECTORY: directory}
             codes = await asyncio.gather(
                 *(self._keep_running(number, environment) for number in range(self._count))
@@ -91,6 +106,16 @@ class Supervisor:
         forget: Callable[[int, str], None] = multiprocess.mark_process_dead
         forget(process.pid, environment[MULTIPROCESS_DIRECTORY])
         return process.returncode or 0
+
+
+@contextmanager
+def _reserved(host: str, port: int) -> Iterator[None]:
+    """Hold a port for processes of this user, without listening on it."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(address)
+        yield
 
 
 def worker_command(config_file: Path) -> list[str]:

@@ -24,8 +24,9 @@ START_SECONDS = 20
 class Served:
     """A running proxy."""
 
-    def __init__(self, port: int, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, port: int, admin: int, process: asyncio.subprocess.Process) -> None:
         self.port, self.process = port, process
+        self.admin = f"http://127.0.0.1:{admin}"
         self.pid = process.pid
         self.url = f"http://127.0.0.1:{port}"
 
@@ -61,13 +62,14 @@ async def serving(
     document: dict[str, Any] = {"log": {"level": "error"}, **sections}
     document["upstream"] = {"url": upstream, **document.get("upstream", {})}
     document["listen"] = {"port": port, **document.get("listen", {})}
+    document["admin"] = {"port": free_port(), **document.get("admin", {})}
     config = directory / f"config-{port}.yaml"
     config.write_text(json.dumps(document), encoding="utf-8")
     # Variables of the tests themselves begin with our prefix too, but are no keys.
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "proxy", "serve", "-c", str(config), env=dict(os.environ)
     )
-    served = Served(port, process)
+    served = Served(port, document["admin"]["port"], process)
     try:
         await _answering(served)
         yield served

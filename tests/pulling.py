@@ -39,8 +39,8 @@ READS = {
 @asynccontextmanager
 async def pulling(registry: Registry, **sections: Mapping[str, Any]) -> AsyncIterator[Puller]:
     """Give a Puller in front of this registry."""
-    async with connected(config_for(registry.url, **sections), KEY, Metrics()) as (_, puller):
-        yield puller
+    async with connected(config_for(registry.url, **sections), KEY, Metrics()) as connections:
+        yield connections.puller
 
 
 def request(

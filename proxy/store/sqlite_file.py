@@ -1,0 +1,133 @@
+"""One sqlite file, shared by the worker processes of a host, whatever is kept in it.
+
+WAL, so that readers and one writer do not wait for each other. A file that is no database, or a
+damaged one, is set aside under another name and a fresh one begun: nothing is kept in such a
+file that the proxy could not go on without.
+
+Each use is one function in one thread of its own. A caller that gives up waiting leaves no
+transaction half done, which a library that sends single statements to a thread could not
+promise.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Final, TypeVar
+
+import structlog
+
+from proxy.store.entries import StoreFailedError
+
+_Result = TypeVar("_Result")
+
+_BUSY_SECONDS: Final = 1.0
+_log: Final = structlog.get_logger("regshim")
+
+
+class SqliteFile:
+    """The file at `path`, opened when first used.
+
+    Step n of `migrations` makes a file of version n one of version n + 1 (PRAGMA user_version).
+    """
+
+    def __init__(
+        self, path: Path, migrations: Sequence[str], *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._path, self._migrations, self._clock = path, migrations, clock
+        self._connection: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
+
+    async def use(self, function: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """Return what `function` makes of the file; StoreFailedError if that fails."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._use, function)
+
+    async def close(self) -> None:
+        """Close the file."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown()
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _use(self, function: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """Use the file; after damage the next call begins a fresh one."""
+        try:
+            if self._connection is None:
+                self._connection = self._open()
+            return function(self._connection)
+        except sqlite3.Error as error:
+            if _is_damage(error):
+                self._close()
+                self._set_aside(error)
+            raise StoreFailedError(f"sqlite: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return _open(self._path, self._migrations)
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            self._set_aside(error)
+            return _open(self._path, self._migrations)
+
+    def _set_aside(self, error: sqlite3.Error) -> None:
+        aside = self._path.with_name(f"{self._path.name}.damaged-{int(self._clock())}")
+        try:
+            self._path.replace(aside)
+            for suffix in ("-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        except FileNotFoundError:
+            return  # another process was faster
+        except OSError as problem:
+            raise StoreFailedError(f"sqlite: {error}; cannot set it aside: {problem}") from error
+        _log.error("store damaged, begun anew", set_aside=str(aside), reason=str(error))
+
+
+def _open(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # In WAL this survives a killed process; a lost machine may lose the last entries.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        _migrate(connection, migrations)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
+    """Bring the file to the newest version; of several processes one does it."""
+    if _version(connection) == len(migrations):
+        return  # the usual case, and the only one that a read-only file allows
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
+        version = _version(connection)
+        if version > len(migrations):
+            raise sqlite3.OperationalError(
+                f"the file is of version {version}, made by a newer regshim"
+            )
+        for step in migrations[version:]:
+            connection.execute(step)
+        connection.execute(f"PRAGMA user_version = {len(migrations)}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    with closing(connection.execute("PRAGMA user_version")) as cursor:
+        return int(cursor.fetchone()[0])
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }

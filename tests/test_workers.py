@@ -1,0 +1,134 @@
+"""Several workers on one port: spread, looked after, drained, counted together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from proxy.workers import worker_command
+from tests.images import make_image, push, verify_schema1
+from tests.peers import free_port
+from tests.processes import Served, serving
+
+if TYPE_CHECKING:
+    from tests.registry import Registry
+
+WORKERS = 2
+TAG = "/v2/lib/app/manifests/1"
+
+
+def workers_of(served: Served) -> list[int]:
+    """Return the pids of a supervisor's workers."""
+    children = Path(f"/proc/{served.pid}/task/{served.pid}/children")
+    return [int(pid) for pid in children.read_text(encoding="ascii").split()]
+
+
+def alive(pids: list[int]) -> list[int]:
+    """Return those of the pids that run; one that ended and was not looked at does not."""
+    states = {pid: Path(f"/proc/{pid}/stat") for pid in pids}
+    return [pid for pid, stat in states.items() if stat.exists() and " Z " not in stat.read_text()]
+
+
+async def ask(url: str) -> tuple[int, bytes]:
+    """Ask on a connection of its own, as each engine does: the kernel picks the worker."""
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        session.get(url, headers={"Accept": "application/json"}) as reply,
+    ):
+        return reply.status, await reply.read()
+
+
+async def ready(served: Served) -> None:
+    """Wait until all workers run and answer; only their answers tell."""
+    async with asyncio.timeout(30):
+        good = 0
+        while good < 20:
+            try:
+                enough = len(alive(workers_of(served))) >= WORKERS
+                status, _ = await ask(f"{served.admin}/readyz")
+                good = good + 1 if enough and status == 200 else 0
+            except aiohttp.ClientError:
+                good = 0
+
+
+async def test_workers__one_key_one_count(registry: Registry, tmp_path: Path) -> None:
+    """All workers sign with one key, even one that is kept nowhere, and count as one."""
+    await push(registry, "lib/app", "1", make_image())
+    async with serving(tmp_path, registry.url, listen={"workers": WORKERS}) as served:
+        await ready(served)
+        answers = [await ask(served.url + TAG) for _ in range(30)]
+        counts = {(await ask(f"{served.admin}/metrics"))[1] for _ in range(5)}
+
+    assert 1 == len(set(answers))
+    assert verify_schema1(answers[0][1])
+    # Both have translated it, for there is no shared store: so both were asked.
+    assert WORKERS == registry.count("GET", "blobs")
+    line = b'regshim_requests_total{method="GET",route="manifest",status="200"} 30.0'
+    assert all(line in text for text in counts)
+
+
+async def test_workers__dead_one_is_started_again(registry: Registry, tmp_path: Path) -> None:
+    """A worker that dies is replaced, while the other serves on."""
+    await push(registry, "lib/app", "1", make_image())
+    async with serving(tmp_path, registry.url, listen={"workers": WORKERS}) as served:
+        await ready(served)
+        before = workers_of(served)
+        os.kill(before[0], signal.SIGKILL)
+        await ready(served)
+        status, _ = await ask(served.url + TAG)
+
+    assert 200 == status
+    assert [] == alive(before[:1])
+
+
+async def test_workers__drained_on_sigterm(registry: Registry, tmp_path: Path) -> None:
+    """SIGTERM lets a transfer under way finish, then all end with exit code 0."""
+    blob = bytes(3 << 20)
+    digest = registry.put_blob("lib/app", blob)
+    held = asyncio.Event()
+    fault = registry.fault("GET", "blobs", wait_body=held)
+    async with serving(tmp_path, registry.url, listen={"workers": WORKERS}) as served:
+        await ready(served)
+        pids = workers_of(served)
+        download = asyncio.create_task(ask(f"{served.url}/v2/lib/app/blobs/{digest}"))
+        await fault.arrived.wait()
+        served.process.send_signal(signal.SIGTERM)
+        held.set()
+        status, body = await download
+        code = await served.process.wait()
+
+    assert (200, blob, 0) == (status, body, code)
+    assert [] == alive(pids)
+
+
+@pytest.mark.parametrize("taken", ["listen", "admin"])
+async def test_workers__port_that_is_taken(tmp_path: Path, taken: str) -> None:
+    """A taken port ends the start at once with its reason, not worker after worker."""
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    ports = {"listen": free_port(), "admin": free_port()}
+    ports[taken] = server.sockets[0].getsockname()[1]
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        json.dumps(
+            {
+                "upstream": {"url": "http://127.0.0.1:1"},
+                "listen": {"port": ports["listen"], "workers": WORKERS},
+                "admin": {"port": ports["admin"]},
+            }
+        )
+    )
+    process = await asyncio.create_subprocess_exec(
+        *worker_command(config), stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    server.close()
+
+    assert 2 == process.returncode
+    assert b"in use" in errors
