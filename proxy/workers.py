@@ -83,7 +83,8 @@ class Supervisor:
             began = clock()
             code = await self._run_once(number, environment)
             if self._stopping.is_set():
-                return int(code != 0)
+                # One that was told to stop before it had begun is simply gone.
+                return int(code not in {0, -signal.SIGTERM})
             lived = clock() - began
             pause = _FIRST_PAUSE if lived > _LIVED_LONG else min(pause * 2, _LONGEST_PAUSE)
             _log.error("worker died", worker=number, code=code, lived=round(lived), again_in=pause)

@@ -5,6 +5,7 @@ and so that it can be kept from clients. Nothing here needs or shows a credentia
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -52,7 +53,7 @@ class Readiness:
             "upstream": self._answer,
             "key": self._kid,
             "store": self._store(),
-            "process": "stopping" if self.stopping else "serving",
+            "process": f"{os.getpid()} {'is stopping' if self.stopping else 'serves'}",
         }
         return Health(self._reachable and not self.stopping, checks)
 
