@@ -1,12 +1,13 @@
 """What is asked of the Puller and what it answers: values, no I/O."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 from multidict import CIMultiDictProxy
 
-from proxy.errors import NoTranslation, UpstreamInvalid
+from proxy.errors import NoTranslation, NotTranslatable, UpstreamInvalid
 from proxy.manifest.schema1 import payload_of
 from proxy.spec.digest import Digest, digest_of
 from proxy.spec.media_types import MediaType
@@ -79,6 +80,16 @@ class Answer(msgspec.Struct, frozen=True):
     headers: CIMultiDictProxy[str]
     body: bytes
     manifest: Served | None = None
+
+
+@contextmanager
+def stored_as(media_type: MediaType) -> Iterator[None]:
+    """Tell of a refusal in this block what is stored."""
+    try:
+        yield
+    except NotTranslatable as error:
+        error.stored = media_type.image_format.value
+        raise
 
 
 def as_it_is(document: Document) -> Answer:

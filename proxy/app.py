@@ -1,14 +1,18 @@
 """The only place where the parts are wired together."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from aiohttp import web
 
+from proxy import __version__
 from proxy.client_rules import client_settings
-from proxy.config import Cache, Config, Upstream
+from proxy.config import Cache, Config, TracingTo, Upstream
+from proxy.config_shown import shown
 from proxy.errors import ConfigError
 from proxy.handlers import ping, tokens
 from proxy.handlers.admin import Admin, Readiness
@@ -16,16 +20,24 @@ from proxy.handlers.blobs import Blobs
 from proxy.handlers.exchange import ACCESS, drop_added_headers
 from proxy.handlers.guard import Guard
 from proxy.handlers.manifests import Manifests
-from proxy.handlers.middleware import METRICS, observe
+from proxy.handlers.middleware import METRICS, TRACING, observe
 from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.ping import Ping
 from proxy.handlers.raw_requests import check
+from proxy.handlers.recording import Recorder
 from proxy.handlers.routing import BlobRoute, ManifestRoute, route
+from proxy.handlers.status import StatusPage
 from proxy.handlers.tokens import TokenRequests, show_own_realm
 from proxy.htpasswd import Htpasswd
-from proxy.metrics import Metrics
+from proxy.inventory.addresses import Addresses
+from proxy.inventory.archives import open_archive
+from proxy.inventory.inventory import Inventory
+from proxy.metrics import Metrics, workers_directory
 from proxy.pull import Puller
 from proxy.sources import Sources
+from proxy.status.activity import Activity
+from proxy.status.page import Facts
+from proxy.status.sharing import Shared
 from proxy.store.durable import open_durable
 from proxy.store.entries import Entries
 from proxy.store.guarded import GuardedEntries
@@ -33,6 +45,7 @@ from proxy.store.memory import MemoryEntries
 from proxy.store.tiered import TieredEntries
 from proxy.store.translations import Translations
 from proxy.tls import upstream_context
+from proxy.tracing import NO_TRACING, Tracing, open_tracing
 from proxy.translate.jws import SigningKey
 from proxy.upstream.authorizing import AuthorizingTransport
 from proxy.upstream.challenges import Challenges
@@ -46,6 +59,7 @@ _BLOBS: Final = web.AppKey("blobs", Blobs)
 _PASSTHROUGH: Final = web.AppKey("passthrough", Passthrough)
 # What a setting of upstream.auth answers here: path → handler.
 _OWN: Final[web.AppKey[dict[str, _Answer]]] = web.AppKey("own", dict)
+_STATUS: Final = web.AppKey("status", StatusPage)
 READINESS: Final = web.AppKey("readiness", Readiness)
 _PULLS: Final = frozenset({"GET", "HEAD"})
 
@@ -55,6 +69,7 @@ def build(config: Config, key: SigningKey) -> web.Application:
     auth = config.upstream.auth
     app = web.Application(middlewares=[observe, check])
     metrics = app[METRICS] = Metrics()
+    app[TRACING] = tracing = _tracing(config.tracing)
     if auth.holds_credentials:
         app.middlewares.append(Guard(_users(config.listen.htpasswd)))
     app.on_response_prepare.append(drop_added_headers)
@@ -62,17 +77,25 @@ def build(config: Config, key: SigningKey) -> web.Application:
         app.on_response_prepare.append(show_own_realm)
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
-        async with connected(config, key, metrics) as connections:
+        activity = Shared(Activity(), workers_directory())
+        inventory = open_inventory(config)
+        recorder = Recorder(metrics, activity, inventory, _addresses(config, key))
+        async with (
+            connected(config, key, metrics, tracing=tracing) as connections,
+            activity.writing(),
+            inventory.writing() if inventory else nullcontext(),
+        ):
             upstream = connections.upstream
-            app[READINESS] = Readiness(
+            readiness = app[READINESS] = Readiness(
                 upstream,
                 kid=key.kid,
                 store=connections.store_state,
                 timeout=config.upstream.timeouts.connect,
             )
+            app[_STATUS] = StatusPage(_facts(config), readiness, activity, inventory)
             passthrough = Passthrough(upstream)
             settings = client_settings(config)
-            app[_MANIFESTS] = Manifests(connections.puller, settings, passthrough, metrics)
+            app[_MANIFESTS] = Manifests(connections.puller, settings, passthrough, recorder)
             app[_BLOBS] = Blobs(upstream, passthrough, redirects=config.upstream.blob_redirects)
             app[_PASSTHROUGH] = passthrough
             challenges = Challenges(upstream)
@@ -92,7 +115,43 @@ def build_admin(main: web.Application) -> web.Application:
     """Return the application of the admin port, for a registry application that is set up."""
     app = web.Application()
     app.add_routes(Admin(main[READINESS], main[METRICS]).routes())
+    app.add_routes([web.get("/", main[_STATUS].answer)])
     return app
+
+
+def open_inventory(config: Config) -> Inventory | None:
+    """Return the inventory, None if it is switched off; nothing is connected yet."""
+    settings, cache = config.inventory, config.cache
+    if not settings.enabled:
+        return None
+    archive = None
+    if cache.store is not None:
+        archive = open_archive(
+            cache.store,
+            retention=settings.retention,
+            max_entries=settings.max_entries,
+            timeout=cache.store_timeout,
+        )
+    return Inventory(archive, max_entries=settings.max_entries, retention=settings.retention)
+
+
+def _addresses(config: Config, key: SigningKey) -> Addresses:
+    settings = config.inventory
+    return Addresses(
+        secret=key.to_pem() if settings.hash_addresses else None,
+        trust_forwarded_for=settings.trust_forwarded_for,
+    )
+
+
+def _facts(config: Config) -> Facts:
+    workers = config.listen.workers
+    return Facts(
+        version=__version__,
+        upstream=config.upstream.url,
+        started=time.time(),
+        config=shown(config),
+        scope=f"counts of all {workers} workers" if workers > 1 else "counts of this process",
+    )
 
 
 class Connections(NamedTuple):
@@ -105,13 +164,21 @@ class Connections(NamedTuple):
 
 @asynccontextmanager
 async def connected(
-    config: Config, key: SigningKey, metrics: Metrics
+    config: Config,
+    key: SigningKey,
+    metrics: Metrics,
+    *,
+    login: Read | None = None,
+    tracing: Tracing = NO_TRACING,
 ) -> AsyncIterator[Connections]:
-    """Yield the upstream of `config` and a Puller in front of it; close both behind."""
+    """Yield the upstream of `config` and a Puller in front of it; close both behind.
+
+    `login` reads credentials to use instead of those of the config.
+    """
     timeouts = config.upstream.timeouts
     # What can be refused comes first: nothing is open yet.
     tls = upstream_context(config.upstream)
-    credentials = _own_credentials(config.upstream)
+    credentials = login or _own_credentials(config.upstream)
     entries, store_state = _entries(config.cache, metrics)
     url = config.upstream.url
     transport = AiohttpTransport(connect=timeouts.connect, idle=timeouts.idle, tls=tls)
@@ -120,6 +187,7 @@ async def connected(
         url,
         manifest_limit=config.limits.manifest,
         observe=metrics.upstream,
+        tracing=tracing,
     )
     store = Translations(entries)
     sources = Sources(
@@ -133,6 +201,13 @@ async def connected(
     finally:
         await upstream.close()
         await store.close()
+        await asyncio.to_thread(tracing.close)  # it may have spans to send
+
+
+def _tracing(tracing: TracingTo) -> Tracing:
+    if tracing.endpoint is None:
+        return NO_TRACING
+    return open_tracing(tracing.endpoint, service=tracing.service, ratio=tracing.sample)
 
 
 def _entries(cache: Cache, metrics: Metrics) -> tuple[Entries, Callable[[], str]]:

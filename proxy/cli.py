@@ -3,24 +3,33 @@
 import asyncio
 import os
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.progress import Progress
 
 from proxy import __version__, log
 from proxy.app import connected
+from proxy.check import Finding, check_files, check_services
 from proxy.client_rules import client_settings
 from proxy.config import Config, load
+from proxy.config_schema import json_schema
+from proxy.console import show_explanation, show_finding, show_inventory, show_warmed
 from proxy.errors import ConfigError, RegistryError
 from proxy.explain import Explanation, explain
+from proxy.inventory import report
+from proxy.kept import kept_inventory
 from proxy.keyfile import load_or_create
 from proxy.metrics import Metrics
 from proxy.serving import serve, serve_sample
+from proxy.store.entries import StoreFailedError
 from proxy.translate.jws import SigningKey
+from proxy.upstream.credentials import Read, given
+from proxy.warm import Warmed, warm
 from proxy.workers import WORKER, Supervisor, worker_command
 
 main: Final = typer.Typer(
@@ -31,6 +40,8 @@ main: Final = typer.Typer(
 )
 key_commands: Final = typer.Typer(help="The key that schema 1 manifests are signed with.")
 main.add_typer(key_commands, name="key")
+config_commands: Final = typer.Typer(help="The configuration file.")
+main.add_typer(config_commands, name="config")
 
 _REFUSED: Final = 1
 _UNUSABLE: Final = 2
@@ -38,6 +49,15 @@ _UNUSABLE: Final = 2
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", help="The YAML configuration.")
 ]
+
+Architecture = Annotated[str, typer.Option("--arch", help="The architecture of its host.")]
+Username = Annotated[
+    str | None, typer.Option(help="To log in to the upstream with, instead of as configured.")
+]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+]
+_Result = TypeVar("_Result")
 
 
 def _load(config_file: Path) -> Config:
@@ -100,14 +120,12 @@ def explain_command(
     client: Annotated[
         str, typer.Option(help="The client, as its User-Agent begins: docker/1.9.1.")
     ] = "docker/1.9.1",
-    arch: Annotated[str, typer.Option(help="The architecture of its host.")] = "amd64",
+    arch: Architecture = "amd64",
     accept: Annotated[
         list[str] | None, typer.Option(metavar="TYPE", help="Instead of what it is known to send.")
     ] = None,
-    username: Annotated[str | None, typer.Option(help="For an upstream with Basic auth.")] = None,
-    password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
-    ] = False,
+    username: Username = None,
+    password_stdin: PasswordStdin = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a client would get of an image, step by step, and why.
@@ -115,12 +133,11 @@ def explain_command(
     Example: regshim explain team/app:1 --client docker/1.9.1 --arch arm64 -c config.yaml
     """
     config = _load(config_file)
-    password = sys.stdin.readline().rstrip("\n") if password_stdin else ""
-    basic = None if username is None else (username, password)
+    login = _login(username, password_stdin=password_stdin)
 
     async def run() -> Explanation:
         key = load_or_create(config.translate.signing_key_file)
-        async with connected(config, key, Metrics()) as connections:
+        async with connected(config, key, Metrics(), login=login) as connections:
             return await explain(
                 connections.puller,
                 client_settings(config),
@@ -128,41 +145,142 @@ def explain_command(
                 engine=client,
                 architecture=arch,
                 accept=accept,
-                basic=basic,
             )
 
-    try:
-        explanation = asyncio.run(run())
-    except (ConfigError, RegistryError) as error:
-        raise _unusable(error) from None
+    explanation = _run(run())
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(explanation), indent=2))
     else:
-        _show(explanation)
+        show_explanation(explanation)
     if explanation.refusal is not None:
         raise typer.Exit(_REFUSED)
 
 
-def _show(explanation: Explanation) -> None:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("image", explanation.image)
-    table.add_row("client", explanation.user_agent)
-    table.add_row("accepts", "\n".join(explanation.accept) or "(sends no Accept)")
-    table.add_row("reads", ", ".join(explanation.reads) or "nothing")
-    table.add_row("indexes", "\n".join(explanation.indexes) or "none")
-    table.add_row("runs", ", ".join(explanation.platforms))
-    table.add_row("because", "\n".join(explanation.reasons))
-    for number, step in enumerate(explanation.steps, 1):
-        table.add_row(f"step {number}", step)
-    if explanation.refusal is not None:
-        table.add_row("refused", f"{explanation.status} {explanation.refusal}")
+@main.command("check")
+def check_command(
+    config_file: ConfigFile,
+    *,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Look at the configuration and its files alone.")
+    ] = False,
+    image: Annotated[
+        str | None, typer.Option(metavar="REPO:TAG", help="Tell in which format this is stored.")
+    ] = None,
+) -> None:
+    """Try every part of a configuration, and say what to do about what does not work.
+
+    Exit code 0 if all works, 1 if something does not, 2 if the configuration is no valid one.
+
+    Example: regshim check -c config.yaml --image team/app:1
+    """
+    config = _load(config_file)
+    works = True
+
+    async def run() -> None:
+        nonlocal works
+        async for finding in check_services(config, image):
+            show_finding(finding)
+            works = works and finding.works
+
+    show_finding(Finding("configuration", works=True, found=f"{config_file} is valid"))
+    for finding in check_files(config):
+        show_finding(finding)
+        works = works and finding.works
+    if not offline:
+        _run(run())
+    if not works:
+        raise typer.Exit(_REFUSED)
+
+
+@main.command("warm")
+def warm_command(
+    images: Annotated[list[str], typer.Argument(metavar="REPO:TAG...")],
+    config_file: ConfigFile,
+    *,
+    engines: Annotated[
+        str, typer.Option("--for", metavar="ENGINE,...", help="Such as docker-1.9,docker-17.")
+    ] = "docker-1.9,docker-17",
+    arch: Architecture = "amd64",
+    username: Username = None,
+    password_stdin: PasswordStdin = False,
+) -> None:
+    """Translate images ahead of time, into the durable store of the configuration.
+
+    Example: regshim warm team/app:1 team/app:2 --for docker-1.9,docker-17 -c config.yaml
+    """
+    config = _load(config_file)
+    if config.cache.store is None:
+        raise _unusable(ConfigError("cache.store: is not set: there is nowhere to keep them"))
+    login = _login(username, password_stdin=password_stdin)
+    names = [name for name in engines.split(",") if name]
+
+    async def run() -> list[Warmed]:
+        key = load_or_create(config.translate.signing_key_file)
+        settings = client_settings(config)
+        warmed = []
+        async with connected(config, key, Metrics(), login=login) as connections:
+            work = warm(connections.puller, settings, images, names, architecture=arch)
+            with Progress(disable=not sys.stderr.isatty(), console=Console(stderr=True)) as bar:
+                task = bar.add_task("translating", total=len(images) * len(names))
+                async for one in work:
+                    warmed.append(one)
+                    bar.advance(task)
+        return warmed
+
+    warmed = _run(run())
+    show_warmed(warmed)
+    if any(one.problem is not None for one in warmed):
+        raise typer.Exit(_REFUSED)
+
+
+@main.command("inventory")
+def inventory_command(
+    config_file: ConfigFile,
+    *,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Seen in the last … such as 30d or 12h.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """List the clients that still need this proxy, from the durable store, the latest first.
+
+    Example: regshim inventory --since 30d --csv -c config.yaml
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("give either --json or --csv")
+    config = _load(config_file)
+    try:
+        entries = asyncio.run(kept_inventory(config, since))
+    except (ConfigError, StoreFailedError) as error:
+        raise _unusable(error) from None
+    if as_json:
+        typer.echo(report.as_json(entries))
+    elif as_csv:
+        typer.echo(report.as_csv(entries), nl=False)
     else:
-        table.add_row("gets", explanation.media_type or f"status {explanation.status}")
-        table.add_row("digest", explanation.digest or "")
-        table.add_row("size", f"{explanation.size} bytes")
-    Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty()).print(table)
+        show_inventory(entries)
+
+
+def _login(username: str | None, *, password_stdin: bool) -> Read | None:
+    password = sys.stdin.readline().rstrip("\n") if password_stdin else ""
+    return None if username is None else given(username, password)
+
+
+def _run(command: Coroutine[Any, Any, _Result]) -> _Result:
+    try:
+        return asyncio.run(command)
+    except (ConfigError, RegistryError) as error:
+        raise _unusable(error) from None
+
+
+@config_commands.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of the configuration, for editors.
+
+    Example: regshim config schema > regshim.schema.json
+    """
+    typer.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2))
 
 
 @key_commands.command("show")

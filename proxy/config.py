@@ -229,12 +229,39 @@ class Cache(_Section, frozen=True):
     store_timeout: Seconds = Seconds(0.25)
 
 
+class Inventory(_Section, frozen=True):
+    """The list of clients that still need the proxy (docs/inventory.md).
+
+    It is kept in the durable store if there is one, at most `max_entries` clients and
+    repositories, each until `retention` after it was last seen. `hash_addresses` lists clients
+    by a hash of their address, keyed with the signing key. `trust_forwarded_for` takes the
+    address from the last hop of X-Forwarded-For, for a proxy in front that sets it.
+    """
+
+    enabled: bool = True
+    max_entries: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    retention: Seconds = Seconds(90 * 86400.0)
+    hash_addresses: bool = False
+    trust_forwarded_for: bool = False
+
+
 class Limits(_Section, frozen=True):
     """The largest documents that are read into memory, and the most images of an index."""
 
     manifest: Bytes = Bytes(4 << 20)
     config_blob: Bytes = Bytes(8 << 20)
     index_children: Annotated[int, msgspec.Meta(ge=1)] = 256
+
+
+class TracingTo(_Section, frozen=True):
+    """Where OpenTelemetry traces are sent, if anywhere; needs the extra `otel`.
+
+    `sample` is the share of traces that is kept where the client has not decided it.
+    """
+
+    endpoint: Url | None = None
+    service: str = "regshim"
+    sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
 
 
 class Log(_Section, frozen=True):
@@ -252,8 +279,10 @@ class Config(_Section, frozen=True):
     admin: AdminPort = AdminPort()
     translate: Translate = Translate()
     cache: Cache = Cache()
+    inventory: Inventory = Inventory()
     limits: Limits = Limits()
     log: Log = Log()
+    tracing: TracingTo = TracingTo()
 
     def __post_init__(self) -> None:
         """Refuse credentials for everybody, and a guard that clients' own would collide with."""

@@ -116,9 +116,13 @@ class Denied(RegistryError):
 
 
 class NotTranslatable(RegistryError):
-    """The manifest is there, but this client can be given no honest form of it."""
+    """The manifest is there, but this client can be given no honest form of it.
+
+    `stored` is the format that it is stored in, empty where that is not known.
+    """
 
     code, status = "MANIFEST_INVALID", 406
+    stored = ""
 
 
 class NoTranslation(NotTranslatable):

@@ -4,7 +4,6 @@ The client is told by its name (`docker/1.9.1`) and modelled after what such eng
 recorded to send; an explicit Accept replaces that.
 """
 
-import base64
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -78,9 +77,8 @@ async def explain(
     engine: str,
     architecture: str = "amd64",
     accept: Sequence[str] | None = None,
-    basic: tuple[str, str] | None = None,
 ) -> Explanation:
-    """Return what `engine` gets of `image`; `basic` are a user name and password for the upstream.
+    """Return what `engine` gets of `image`.
 
     An error that the client would be told is part of the result; other errors are raised.
     """
@@ -88,12 +86,10 @@ async def explain(
     user_agent = user_agent_of(engine, architecture)
     named = accept_of(engine) if accept is None else tuple(accept)
     client = understand(named, user_agent, settings)
-    headers = [("User-Agent", user_agent)]
-    if basic is not None:
-        token = base64.b64encode(":".join(basic).encode()).decode("ascii")
-        headers.append(("Authorization", f"Basic {token}"))
     steps: list[str] = []
-    request = PullRequest("GET", repository, tuple(headers), client, note=steps.append)
+    request = PullRequest(
+        "GET", repository, (("User-Agent", user_agent),), client, note=steps.append
+    )
     result = _described(f"{repository}:{tag}", user_agent, named, client)
     try:
         answer = await puller.by_tag(request, tag)

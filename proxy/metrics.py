@@ -9,6 +9,7 @@ is on where PROMETHEUS_MULTIPROC_DIR is set before this module is imported.
 
 import os
 import re
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -132,6 +133,12 @@ class Metrics:
         merged = CollectorRegistry()
         MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
         return generate_latest(merged)
+
+
+def workers_directory() -> Path | None:
+    """Return where worker processes keep what they tell each other; None for a process alone."""
+    directory = os.environ.get(MULTIPROCESS_DIRECTORY)
+    return Path(directory) if directory else None
 
 
 def engine_label(engine: str) -> str:

@@ -13,7 +13,16 @@ from typing import Final
 
 import msgspec
 
-from proxy.answer import Answer, PullRequest, as_it_is, as_stored, not_ours, picked, translated
+from proxy.answer import (
+    Answer,
+    PullRequest,
+    as_it_is,
+    as_stored,
+    not_ours,
+    picked,
+    stored_as,
+    translated,
+)
 from proxy.errors import NoPlatform, NoTranslation, NotTranslatable, UpstreamInvalid
 from proxy.flights import Flights
 from proxy.manifest.image import ImageManifest
@@ -92,7 +101,8 @@ class Puller:
             return None
         if is_referrers_tag(tag):
             return as_stored("HEAD", head, media_type)
-        what = plan(media_type, request.client)
+        with stored_as(media_type):
+            what = plan(media_type, request.client)
         if what.action is Action.AS_STORED:
             return as_stored("HEAD", head, media_type)
         if what.target is None:
@@ -109,9 +119,15 @@ class Puller:
         if is_referrers_tag(tag):
             request.note("a tag of the referrers fallback schema is never translated")
             return as_stored("GET", document, media_type)
-        what = plan(media_type, request.client)
+        with stored_as(media_type):
+            return await self._served(request, tag, document, stored)
+
+    async def _served(
+        self, request: PullRequest, tag: Tag, document: Document, stored: _Stored
+    ) -> Answer:
+        what = plan(stored.media_type, request.client)
         if what.action is Action.AS_STORED:
-            return as_stored("GET", document, media_type)
+            return as_stored("GET", document, stored.media_type)
         if what.action is Action.PICK:
             stored = await self._pick(request, stored)
             what = plan(stored.media_type, request.client)

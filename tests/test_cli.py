@@ -282,3 +282,55 @@ async def test_serve__certificates_missing_end_with_2(config: Path) -> None:
     assert result.returncode == 2
     assert "ca_file" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_check__offline(config: Path, tmp_path: Path) -> None:
+    """Offline the config and its files alone are looked at: no upstream is needed."""
+    good = invoke("check", "-c", config, "--offline")
+    key = written(tmp_path / "key.pem", "no key")
+    text = f"{MINIMAL}translate: {{signing_key_file: '{key}'}}\n"
+    bad = invoke("check", "-c", written(tmp_path / "bad.yaml", text), "--offline")
+
+    assert (0, True) == (good.exit_code, "✓ configuration" in good.output)
+    assert (1, True) == (bad.exit_code, "✗ signing key" in bad.output)
+
+
+async def test_check__online(registry: Registry, tmp_path: Path) -> None:
+    """With an upstream all is tried; without one the exit code says so."""
+    file = written(tmp_path / "c.yaml", f"upstream: {{url: '{registry.url}'}}\n")
+    good = await run(PYTHON, "-m", "proxy", "check", "-c", str(file))
+    away = await run(
+        PYTHON, "-m", "proxy", "check", "-c", str(written(tmp_path / "d.yaml", MINIMAL))
+    )
+
+    assert (0, 1) == (good.returncode, away.returncode)
+    assert "✓ upstream: answers 200" in good.stdout.decode()
+    assert "✗ upstream: the upstream cannot be reached" in away.stdout.decode()
+
+
+async def test_warm__into_the_store(registry: Registry, tmp_path: Path) -> None:
+    """Warming fills the durable store; without one there is nowhere to keep anything."""
+    await push(registry, "lib/app", "1", make_image())
+    store = tmp_path / "store.db"
+    file = written(
+        tmp_path / "c.yaml",
+        f"upstream: {{url: '{registry.url}'}}\ncache: {{store: 'sqlite:///{store}'}}\n",
+    )
+    images = ("lib/app:1", "lib/app:absent")
+    good = await run(PYTHON, "-m", "proxy", "warm", images[0], "-c", str(file))
+    mixed = await run(PYTHON, "-m", "proxy", "warm", *images, "-c", str(file))
+    without = invoke("warm", images[0], "-c", written(tmp_path / "d.yaml", MINIMAL))
+
+    assert (0, 1, 2) == (good.returncode, mixed.returncode, without.exit_code)
+    assert SCHEMA1 in good.stdout.decode()
+    assert "the upstream answers 404" in mixed.stdout.decode()
+    assert "cache.store" in without.output
+    assert store.exists()
+
+
+def test_config_schema__json() -> None:
+    """The schema is JSON that names the keys."""
+    result = invoke("config", "schema")
+
+    assert 0 == result.exit_code
+    assert "upstream" in json.loads(result.output)["properties"]

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.app import connected
 from proxy.errors import RegistryError
 from proxy.explain import accept_of, explain, parse_image, user_agent_of
+from proxy.metrics import Metrics
 from proxy.spec.media_types import MediaType
 from proxy.translate.client import Settings
+from proxy.upstream.credentials import given
 from tests.engines.fleet import ENGINES
 from tests.images import make_image, make_index, make_schema1, push
 from tests.pulling import pulling
 from tests.registry import BasicAuth, Registry
-from tests.running import running
+from tests.running import KEY, config_for, running
 
 if TYPE_CHECKING:
     import aiohttp
@@ -102,12 +105,17 @@ async def test_explain__tells_why(registry: Registry) -> None:
 
 async def test_explain__basic_credentials() -> None:
     """A user name and password reach the upstream; without them its refusal is told."""
-    async with Registry(auth=BasicAuth({"u": "p"})) as registry, pulling(registry) as puller:
+    async with Registry(auth=BasicAuth({"u": "p"})) as registry:
         await push(registry, "lib/app", "1", STORED["oci"])
-        refused = await explain(puller, Settings(), "lib/app:1", engine="docker/1.9.1")
-        allowed = await explain(
-            puller, Settings(), "lib/app:1", engine="docker/1.9.1", basic=("u", "p")
-        )
+        config = config_for(registry.url)
+        answers = []
+        for login in (None, given("u", "p")):
+            async with connected(config, KEY, Metrics(), login=login) as connections:
+                told = await explain(
+                    connections.puller, Settings(), "lib/app:1", engine="docker/1.9.1"
+                )
+                answers.append(told)
+    refused, allowed = answers
 
     assert (401, "the upstream answers 401") == (refused.status, refused.refusal)
     assert 200 == allowed.status

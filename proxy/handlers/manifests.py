@@ -6,14 +6,14 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.answer import Answer, PullRequest, Served
+from proxy.errors import NotTranslatable
 from proxy.handlers.exchange import ACCESS, keep_as_is, upstream_headers
 from proxy.handlers.passthrough import Passthrough
+from proxy.handlers.recording import Recorder
 from proxy.handlers.routing import ManifestRoute
-from proxy.metrics import Metrics, engine_label
 from proxy.pull import Puller
 from proxy.spec.digest import is_digest
 from proxy.spec.http_headers import REPRESENTATION
-from proxy.spec.media_types import manifest_type
 from proxy.spec.reference import Tag
 from proxy.translate.client import Settings, understand
 
@@ -43,10 +43,10 @@ class Manifests:
     """Answers GET and HEAD of manifests."""
 
     def __init__(
-        self, puller: Puller, settings: Settings, passthrough: Passthrough, metrics: Metrics
+        self, puller: Puller, settings: Settings, passthrough: Passthrough, recorder: Recorder
     ) -> None:
         self._puller = puller
-        self._metrics = metrics
+        self._recorder = recorder
         self._settings = settings
         self._passthrough = passthrough
 
@@ -73,7 +73,13 @@ class Manifests:
             if answer is None:
                 return await self._passthrough.forward(request)
         else:
-            answer = await self._puller.by_tag(pull, Tag(route.reference))
+            try:
+                answer = await self._puller.by_tag(pull, Tag(route.reference))
+            except NotTranslatable as error:
+                self._recorder.refused(request, route, client, error)
+                raise
+        if answer.manifest is not None:
+            self._recorder.sent(request, route, client, answer.manifest)
         return self._response(request, answer)
 
     def _response(self, request: web.Request, answer: Answer) -> web.Response:
@@ -84,7 +90,6 @@ class Manifests:
             headers.setdefault("Content-Length", str(len(answer.body)))
         else:
             access.outcome = served.outcome
-            self._count(served, access.engine)
             stale = REPRESENTATION if served.source else _OF_THE_MANIFEST
             headers = self._passthrough.client_headers(
                 request, answer.headers.items(), without=stale
@@ -100,14 +105,6 @@ class Manifests:
             return web.Response(status=answer.status, headers=headers)
         access.bytes_sent = len(answer.body)
         return web.Response(status=answer.status, headers=headers, body=answer.body)
-
-    def _count(self, served: Served, engine: str) -> None:
-        target = manifest_type(served.media_type)
-        name = target.image_format.value if target else "other"
-        self._metrics.client_pulls.labels(engine_label(engine), name).inc()
-        if served.translated:
-            formats, _, result = served.outcome.partition(" ")
-            self._metrics.translations.labels(*formats.split("→"), result).inc()
 
 
 def _describe(headers: CIMultiDict[str], served: Served) -> None:

@@ -20,12 +20,14 @@ from aiohttp import HttpVersion11, web
 from proxy.errors import MethodNotAllowed, NotTranslatable, Overloaded, RegistryError, Unauthorized
 from proxy.handlers.exchange import ACCESS, REPLY, Access
 from proxy.metrics import Metrics
+from proxy.tracing import Tracing
 from proxy.translate.client import engine_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CLIENT_LEFT: Final = 499
+TRACING: Final[web.AppKey[Tracing]] = web.AppKey("tracing")
 METRICS: Final = web.AppKey("metrics", Metrics)
 log: Final = structlog.get_logger("access")
 
@@ -43,8 +45,13 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     start = clock()
     status = _CLIENT_LEFT
     try:
-        response = await _answer(request, handler)
-        status = response.status
+        with request.app[TRACING].request(request.method, request.headers) as span:
+            response = await _answer(request, handler)
+            status = response.status
+            span.update_name(f"{request.method} {access.route}")
+            span.set_attribute("http.response.status_code", status)
+            span.set_attribute("regshim.repository", access.repository)
+            span.set_attribute("regshim.outcome", access.outcome)
     finally:
         seconds = clock() - start
         metrics.inflight.dec()

@@ -38,6 +38,11 @@ def parse_challenges(lines: Iterable[str]) -> list[Challenge]:
     return found
 
 
+def challenge_schemes(lines: Iterable[str]) -> list[str]:
+    """Return the schemes that the challenges offer, in lower case, each once."""
+    return list(dict.fromkeys(challenge.scheme for challenge in parse_challenges(lines)))
+
+
 def bearer_challenge(lines: Iterable[str]) -> Challenge | None:
     """Return the first Bearer challenge that names a realm."""
     challenges = parse_challenges(lines)

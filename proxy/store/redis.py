@@ -7,7 +7,7 @@ redis-py has them (`redis://`, `rediss://`, `unix://`), and two more:
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import Redis, RedisCluster
@@ -18,11 +18,13 @@ from proxy.store.entries import StoreFailedError
 
 PREFIX: Final = "regshim:"
 
+Client: TypeAlias = "Redis | RedisCluster"
+
 
 class RedisEntries:
     """Entries that are kept for `ttl` seconds after their last use."""
 
-    def __init__(self, client: "Redis | RedisCluster", *, ttl: int) -> None:
+    def __init__(self, client: Client, *, ttl: int) -> None:
         self._client: Any = client  # redis-py's own types do not say what it returns
         self._ttl = ttl
 
@@ -34,7 +36,7 @@ class RedisEntries:
                 pipeline.expire(PREFIX + name, self._ttl)
                 value, _ = await pipeline.execute()
         except (RedisError, OSError) as error:
-            raise _failure(error) from error
+            raise failure(error) from error
         return None if value is None else bytes(value)
 
     async def put(self, entries: Mapping[str, bytes]) -> None:
@@ -45,18 +47,14 @@ class RedisEntries:
                     pipeline.set(PREFIX + name, value, ex=self._ttl)
                 await pipeline.execute()
         except (RedisError, OSError) as error:
-            raise _failure(error) from error
+            raise failure(error) from error
 
     async def close(self) -> None:
-        """Close all connections, those to sentinels too: redis-py leaves them to the caller."""
-        pool = getattr(self._client, "connection_pool", None)
-        manager = getattr(pool, "sentinel_manager", None)
-        await self._client.aclose()
-        for sentinel in manager.sentinels if manager else ():
-            await sentinel.aclose()
+        """Close all connections."""
+        await close(self._client)
 
 
-def connect(url: str, *, timeout: float) -> "Redis | RedisCluster":
+def connect(url: str, *, timeout: float) -> Client:
     """Return a client for `url` that connects when it is used; ValueError if it is no such URL.
 
     `timeout` is seconds, to connect and to be answered.
@@ -94,5 +92,16 @@ def _sentinel(url: str, *, tls: bool, options: dict[str, Any]) -> "Redis":
     return client
 
 
-def _failure(error: Exception) -> StoreFailedError:
+async def close(client: Client) -> None:
+    """Close all connections, those to sentinels too: redis-py leaves them to the caller."""
+    pool = getattr(client, "connection_pool", None)
+    manager = getattr(pool, "sentinel_manager", None)
+    closing: Any = client
+    await closing.aclose()
+    for sentinel in manager.sentinels if manager else ():
+        await sentinel.aclose()
+
+
+def failure(error: Exception) -> StoreFailedError:
+    """Return what is raised in the place of an error of redis-py."""
     return StoreFailedError(f"redis: {type(error).__name__}")

@@ -21,6 +21,7 @@ from proxy.errors import (
 )
 from proxy.spec.digest import Digest, verify
 from proxy.spec.reference import Repository
+from proxy.tracing import NO_TRACING, Tracing
 from proxy.upstream.redirects import next_hop
 from proxy.upstream.transport import TlsError
 
@@ -100,12 +101,14 @@ class UpstreamRegistry:
         *,
         manifest_limit: int,
         observe: Observe = lambda _kind, _status, _seconds: None,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._transport = transport
         self._url = httpx.URL(url)
         self._base_path = self._url.raw_path.decode("ascii").rstrip("/")
         self._manifest_limit = manifest_limit
         self._observe = observe
+        self._tracing = tracing
 
     @property
     def origin(self) -> str:
@@ -206,20 +209,22 @@ class UpstreamRegistry:
     ) -> Stream:
         began = monotonic()
         status = 0
-        request = httpx.Request(
-            method,
-            url,
-            headers=[(name.encode(), value.encode()) for name, value in headers],
-            stream=_Body(body),
-            extensions={"target": target.encode("ascii")},
-        )
-        try:
-            stream = Stream(await self._transport.handle_async_request(request))
-            status = stream.status
-        except httpx.HTTPError as error:
-            raise _ours(error) from error
-        finally:
-            self._observe(kind, status, monotonic() - began)
+        with self._tracing.upstream(f"{method} {kind}", headers) as (span, sent):
+            request = httpx.Request(
+                method,
+                url,
+                headers=[(name.encode(), value.encode()) for name, value in sent],
+                stream=_Body(body),
+                extensions={"target": target.encode("ascii")},
+            )
+            try:
+                stream = Stream(await self._transport.handle_async_request(request))
+                status = stream.status
+            except httpx.HTTPError as error:
+                raise _ours(error) from error
+            finally:
+                span.set_attribute("http.response.status_code", status)
+                self._observe(kind, status, monotonic() - began)
         return stream
 
     async def close(self) -> None:

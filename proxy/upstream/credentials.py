@@ -67,6 +67,16 @@ class Remembered:
         return self._known
 
 
+def given(username: str, password: str) -> Read:
+    """Return what reads these credentials, which somebody has typed."""
+    credentials = Credentials(username=username, password=Secret(password))
+
+    async def read() -> Credentials:
+        return credentials
+
+    return read
+
+
 def password_file(username: str, path: Path) -> Read:
     """Return what reads these credentials; ConfigError if that cannot be done now."""
     load_password(path)

@@ -21,9 +21,10 @@ from proxy.errors import (
     UpstreamTimeout,
 )
 from proxy.handlers.exchange import ACCESS, REPLY
-from proxy.handlers.middleware import METRICS, observe
+from proxy.handlers.middleware import METRICS, TRACING, observe
 from proxy.metrics import Metrics
 from proxy.serving import serving
+from proxy.tracing import NO_TRACING
 from tests.images import make_image, push
 from tests.raw import raw_exchange
 from tests.running import running
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 async def handling(handler: Handler) -> AsyncIterator[str]:
     """Serve a handler behind the middleware and yield its URL."""
     app = web.Application(middlewares=[observe])
-    app[METRICS] = Metrics()
+    app[METRICS], app[TRACING] = Metrics(), NO_TRACING
     app.router.add_route("*", "/{path:.*}", handler)
     async with serving(app, "127.0.0.1", 0) as port:
         yield f"http://127.0.0.1:{port}"

@@ -198,7 +198,7 @@ async def test_failure__disk_full(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     async with opened(path, 1 << 30) as entries:
         await entries.put({"a": b"1"})
-        await entries._call(_no_more_pages(entries))
+        await entries._file.use(_no_more_pages)
         with pytest.raises(StoreFailedError, match="full"):
             await entries.put({"b": bytes(1 << 20)})
 
@@ -206,15 +206,9 @@ async def test_failure__disk_full(tmp_path: Path) -> None:
         assert await entries.get("b") is None
 
 
-def _no_more_pages(entries: SqliteEntries):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """Return what makes the open file refuse to grow, as a full disk does."""
-
-    def limit() -> None:
-        connection = entries._file._connection
-        assert connection is not None
-        connection.execute("PRAGMA max_page_count = 1")
-
-    return limit
+def _no_more_pages(connection: sqlite3.Connection) -> None:
+    """Make the open file refuse to grow, as a full disk does."""
+    connection.execute("PRAGMA max_page_count = 1")
 
 
 async def test_failure__directory_that_is_not_there(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""What is remembered of a pull: for the metrics, the inventory and the status page.
+
+The inventory lists those who need the proxy: clients that were sent a translation or an image
+of an index, clients that were refused one, and clients that read schema 1 only, though what they
+were sent was stored that way. Nothing here does I/O.
+"""
+
+from aiohttp import web
+
+from proxy.answer import Served
+from proxy.errors import NotTranslatable
+from proxy.handlers.routing import ManifestRoute
+from proxy.inventory.addresses import Addresses
+from proxy.inventory.entry import Key
+from proxy.inventory.inventory import Inventory
+from proxy.metrics import Metrics, engine_label
+from proxy.spec.digest import is_digest
+from proxy.spec.media_types import Format, manifest_type
+from proxy.status.sharing import Shared
+from proxy.translate.client import Client
+
+_OTHER = "other"
+_SCHEMA1_ONLY = frozenset({Format.SCHEMA1})
+
+
+class Recorder:
+    """Told of every manifest that is sent, and of every one that is refused."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        activity: Shared,
+        inventory: Inventory | None,
+        addresses: Addresses,
+    ) -> None:
+        self._metrics, self._activity = metrics, activity
+        self._inventory, self._addresses = inventory, addresses
+
+    def sent(
+        self, request: web.Request, route: ManifestRoute, client: Client, served: Served
+    ) -> None:
+        """Record a manifest that is sent, GET and HEAD alike."""
+        media_type = manifest_type(served.media_type)
+        target = media_type.image_format.value if media_type else _OTHER
+        self._metrics.client_pulls.labels(engine_label(client.engine), target).inc()
+        formats, _, result = served.outcome.partition(" ")
+        source = target
+        if served.translated:
+            source = formats.partition("→")[0]
+            self._metrics.translations.labels(source, target, result).inc()
+        by_digest = is_digest(route.reference)
+        if not by_digest:
+            self._activity.sent(source, target)
+        picked = served.source is not None
+        if self._inventory is None or not (picked or client.formats == _SCHEMA1_ONLY):
+            return
+        if served.translated:
+            way = formats
+        else:
+            way = f"index→{target}" if picked else f"{target} as stored"
+        self._inventory.sent(self._key(request, route, client), way, by_digest=by_digest)
+
+    def refused(
+        self, request: web.Request, route: ManifestRoute, client: Client, error: NotTranslatable
+    ) -> None:
+        """Record a refusal; the metrics count it where it is rendered."""
+        name = type(error).__name__
+        self._activity.refused(error.stored or _OTHER, name)
+        if self._inventory is not None:
+            self._inventory.refused(self._key(request, route, client), name, error.message)
+
+    def _key(self, request: web.Request, route: ManifestRoute, client: Client) -> Key:
+        forwarded_for = request.headers.getall("X-Forwarded-For", ())
+        return Key(
+            client.engine, self._addresses.of(request.remote, forwarded_for), route.repository
+        )

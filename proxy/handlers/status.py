@@ -1,0 +1,67 @@
+"""The status page, on the admin port at `/`."""
+
+import asyncio
+import time
+from typing import Final
+
+from aiohttp import web
+
+from proxy.handlers.admin import Readiness
+from proxy.inventory.inventory import Inventory
+from proxy.status.activity import hour
+from proxy.status.page import Facts, View, policy, render
+from proxy.status.sharing import Shared
+
+_NINETY_DAYS: Final = 90 * 86400.0
+
+
+class StatusPage:
+    """Answers with the page; `inventory` is None where it is switched off."""
+
+    def __init__(
+        self, facts: Facts, readiness: Readiness, activity: Shared, inventory: Inventory | None
+    ) -> None:
+        self._facts, self._readiness = facts, readiness
+        self._activity, self._inventory = activity, inventory
+
+    async def answer(self, _: web.Request) -> web.Response:
+        """Answer with the page as of now."""
+        health = await self._readiness.health()
+        counts = await self._activity.counts()
+        now = time.time()
+        view = View(
+            now=now,
+            ready=health.ready,
+            checks=health.checks,
+            hour=hour(counts, now),
+            entries=None,
+            retention=_NINETY_DAYS,
+        )
+        if self._inventory is not None:
+            entries, whole = await self._inventory.entries()
+            view = View(
+                now=now,
+                ready=health.ready,
+                checks=health.checks,
+                hour=view.hour,
+                entries=entries,
+                retention=self._inventory.retention,
+                durable=self._inventory.durable,
+                whole=whole,
+            )
+        # A long list takes a while to write; pulls do not wait for it.
+        text = await asyncio.to_thread(render, self._facts, view)
+        return web.Response(
+            text=text,
+            content_type="text/html",
+            charset="utf-8",
+            headers={
+                "Cache-Control": "no-store",
+                "Content-Security-Policy": policy(),
+                "Referrer-Policy": "no-referrer",
+                "X-Content-Type-Options": "nosniff",
+                "X-Frame-Options": "DENY",
+                "Cross-Origin-Opener-Policy": "same-origin",
+                "Cross-Origin-Resource-Policy": "same-origin",
+            },
+        )

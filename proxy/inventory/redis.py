@@ -1,0 +1,133 @@
+"""The inventory in redis or valkey, shared by many replicas.
+
+A hash for each entry, and a sorted set that has their names by the time they were last seen.
+Counts are added by the server, so replicas need not know of each other. All names share one hash
+tag: a cluster keeps them in one place.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from proxy.inventory.entry import Entry
+from proxy.store.redis import Client, close, failure
+
+INDEX: Final = "regshim:{inventory}"
+_FORMAT: Final = b"format:"
+_REFUSAL: Final = b"refusal:"
+_AT_ONCE: Final = 500
+
+
+class RedisArchive:
+    """Entries that are kept for `retention` seconds, `max_entries` of them at most."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        retention: float,
+        max_entries: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client: Any = client  # redis-py's own types do not say what it returns
+        self._retention, self._max_entries, self._clock = retention, max_entries, clock
+
+    async def add(self, changes: Sequence[Entry]) -> None:
+        """Add these changes.
+
+        A server that breaks off may have added some of them: who then tries again counts those
+        pulls twice. That is worth less than a lock.
+        """
+        try:
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for change in changes:
+                    self._add(pipeline, change)
+                pipeline.expire(INDEX, int(self._retention))
+                await pipeline.execute()
+            await self._drop()
+        except (RedisError, OSError) as error:
+            raise failure(error) from error
+
+    async def read(self, since: float) -> list[Entry]:
+        """Return the entries last seen at `since` or later, the latest first."""
+        entries: list[Entry] = []
+        try:
+            found = await self._client.zrange(
+                INDEX, "+inf", since, desc=True, byscore=True, withscores=True
+            )
+            for start in range(0, len(found), _AT_ONCE):
+                entries += await self._entries(found[start : start + _AT_ONCE])
+        except (RedisError, OSError) as error:
+            raise failure(error) from error
+        return entries
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await close(self._client)
+
+    def _add(self, pipeline: Any, change: Entry) -> None:  # noqa: ANN401
+        name = _name(change)
+        pipeline.hsetnx(name, "first_seen", repr(change.first_seen))
+        fields = {
+            "engine": change.engine,
+            "address": change.address,
+            "repository": change.repository,
+        }
+        if change.reason:
+            fields["reason"] = change.reason
+        pipeline.hset(name, mapping=fields)
+        pipeline.hincrby(name, "pulls", change.pulls)
+        for prefix, counts in ((_FORMAT, change.formats), (_REFUSAL, change.refusals)):
+            for word, count in counts.items():
+                pipeline.hincrby(name, prefix + word.encode(), count)
+        pipeline.expire(name, int(self._retention))
+        pipeline.zadd(INDEX, {name: change.last_seen}, gt=True)
+
+    async def _drop(self) -> None:
+        """Forget what is too old, and the oldest of what is too much."""
+        await self._client.zremrangebyscore(INDEX, "-inf", self._clock() - self._retention)
+        surplus = await self._client.zrange(INDEX, 0, -(self._max_entries + 1))
+        if surplus:
+            await self._client.unlink(*surplus)
+            await self._client.zrem(INDEX, *surplus)
+
+    async def _entries(self, found: Sequence[tuple[bytes, float]]) -> list[Entry]:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for name, _ in found:
+                pipeline.hgetall(name)
+            hashes = await pipeline.execute()
+        pairs = zip(found, hashes, strict=True)
+        # One that has just expired may still be in the index.
+        return [_entry(fields, last_seen) for (_, last_seen), fields in pairs if fields]
+
+
+def _name(entry: Entry) -> str:
+    digest = hashlib.sha256("\0".join(entry.key).encode()).hexdigest()
+    return f"{INDEX}:{digest[:32]}"
+
+
+def _entry(fields: dict[bytes, bytes], last_seen: float) -> Entry:
+    def text(name: bytes) -> str:
+        return fields.get(name, b"").decode(errors="replace")
+
+    def counts(prefix: bytes) -> dict[str, int]:
+        return {
+            name[len(prefix) :].decode(errors="replace"): int(count)
+            for name, count in fields.items()
+            if name.startswith(prefix)
+        }
+
+    return Entry(
+        text(b"engine"),
+        text(b"address"),
+        text(b"repository"),
+        first_seen=float(fields.get(b"first_seen", last_seen)),
+        last_seen=last_seen,
+        pulls=int(fields.get(b"pulls", 0)),
+        formats=counts(_FORMAT),
+        refusals=counts(_REFUSAL),
+        reason=text(b"reason"),
+    )

@@ -1,0 +1,122 @@
+"""The inventory in a sqlite file of its own, beside that of the translations.
+
+Of its own, for the other file forgets what was used least recently to stay within its bound, and
+may be deleted at any time; who needs the proxy cannot be made again.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from proxy.inventory.entry import Entry
+from proxy.store.sqlite_file import SqliteFile
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE inventory (
+        engine TEXT, address TEXT, repository TEXT,
+        first_seen REAL NOT NULL, last_seen REAL NOT NULL, pulls INTEGER NOT NULL,
+        formats TEXT NOT NULL, refusals TEXT NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (engine, address, repository)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX inventory_by_last_seen ON inventory (last_seen)",
+)
+_COLUMNS: Final = (
+    "engine, address, repository, first_seen, last_seen, pulls, formats, refusals, reason"
+)
+_counts: Final = msgspec.json.Decoder(dict[str, int])
+
+
+class SqliteArchive:
+    """Entries in the file at `path`: `retention` seconds long, `max_entries` of them at most."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        retention: float,
+        max_entries: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._file = SqliteFile(path, MIGRATIONS, clock=clock)
+        self._retention, self._max_entries, self._clock = retention, max_entries, clock
+
+    async def add(self, changes: Sequence[Entry]) -> None:
+        """Add these changes in one transaction."""
+        await self._file.use(lambda connection: self._add(connection, changes))
+
+    async def read(self, since: float) -> list[Entry]:
+        """Return the entries last seen at `since` or later, the latest first."""
+        return await self._file.use(lambda connection: _read(connection, since))
+
+    async def close(self) -> None:
+        """Close the file."""
+        await self._file.close()
+
+    def _add(self, connection: sqlite3.Connection, changes: Sequence[Entry]) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:  # commits, or rolls back
+            for change in changes:
+                _add(connection, change)
+            connection.execute(
+                "DELETE FROM inventory WHERE last_seen < ?", (self._clock() - self._retention,)
+            )
+            connection.execute(
+                "DELETE FROM inventory WHERE (engine, address, repository) IN"
+                " (SELECT engine, address, repository FROM inventory"
+                " ORDER BY last_seen DESC LIMIT -1 OFFSET ?)",
+                (self._max_entries,),
+            )
+
+
+def _add(connection: sqlite3.Connection, change: Entry) -> None:
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM inventory"  # noqa: S608  words of ours
+        " WHERE engine = ? AND address = ? AND repository = ?",
+        change.key,
+    ).fetchone()
+    entry = change
+    if found is not None:
+        entry = _entry(found)
+        entry.add(change)
+    connection.execute(
+        f"INSERT OR REPLACE INTO inventory ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        (
+            *entry.key,
+            entry.first_seen,
+            entry.last_seen,
+            entry.pulls,
+            msgspec.json.encode(entry.formats).decode(),
+            msgspec.json.encode(entry.refusals).decode(),
+            entry.reason,
+        ),
+    )
+
+
+def _read(connection: sqlite3.Connection, since: float) -> list[Entry]:
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM inventory WHERE last_seen >= ?"  # noqa: S608  words of ours
+        " ORDER BY last_seen DESC",
+        (since,),
+    )
+    return [_entry(row) for row in rows.fetchall()]
+
+
+def _entry(row: tuple[str, str, str, float, float, int, str, str, str]) -> Entry:
+    engine, address, repository, first_seen, last_seen, pulls, formats, refusals, reason = row
+    return Entry(
+        engine=engine,
+        address=address,
+        repository=repository,
+        first_seen=first_seen,
+        last_seen=last_seen,
+        pulls=pulls,
+        formats=_counts.decode(formats),
+        refusals=_counts.decode(refusals),
+        reason=reason,
+    )

@@ -1,0 +1,135 @@
+"""OpenTelemetry traces, where they are wanted: a span a request, a span an upstream call.
+
+The W3C context of a client (`traceparent`) is taken up and passed on to the upstream, so that
+one trace shows all three. Without the extra `otel` and an endpoint nothing of it is imported,
+and a client's `traceparent` passes on as any header does.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final, Protocol
+
+from proxy.errors import ConfigError
+
+Headers = Iterable[tuple[str, str]]
+
+
+class Span(Protocol):
+    """A span under way; OpenTelemetry's own has this method."""
+
+    def set_attribute(self, key: str, value: Any) -> None:  # noqa: ANN401  OpenTelemetry's signature
+        """Say something of what the span is about."""
+        ...
+
+    def update_name(self, name: str) -> None:
+        """Name the span better, once more is known."""
+        ...
+
+
+class Tracing(Protocol):
+    """Makes spans."""
+
+    def request(self, name: str, headers: Mapping[str, str]) -> AbstractContextManager[Span]:
+        """Be in the span of a client's request, a child of the client's if it names one."""
+        ...
+
+    def upstream(
+        self, name: str, headers: Headers
+    ) -> AbstractContextManager[tuple[Span, list[tuple[str, str]]]]:
+        """Be in the span of an upstream call; with it the headers that tell the upstream of it."""
+        ...
+
+    def close(self) -> None:
+        """Send what is not sent yet."""
+        ...
+
+
+class _NoSpan:
+    def set_attribute(self, key: str, value: Any) -> None:  # noqa: ANN401  as above
+        """Say it to nobody."""
+
+    def update_name(self, name: str) -> None:
+        """Name nothing."""
+
+
+class NoTracing:
+    """Traces nothing."""
+
+    _span: Final = _NoSpan()
+
+    def request(self, name: str, headers: Mapping[str, str]) -> AbstractContextManager[Span]:
+        """Be in no span."""
+        del name, headers
+        return nullcontext(self._span)
+
+    def upstream(
+        self, name: str, headers: Headers
+    ) -> AbstractContextManager[tuple[Span, list[tuple[str, str]]]]:
+        """Be in no span; the headers stay as they are."""
+        del name
+        return nullcontext((self._span, list(headers)))
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+NO_TRACING: Final = NoTracing()
+
+
+def open_tracing(endpoint: str, *, service: str, ratio: float) -> "Tracing":
+    """Return what sends spans to an OTLP endpoint over HTTP; ConfigError without the extra.
+
+    `ratio` is the share of traces that are kept where the client has not decided it.
+    """
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+            OTLPSpanExporter,  # an extra: imported where it is used
+        )
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415  as above
+    except ImportError as error:
+        raise ConfigError("tracing.endpoint: needs the extra: regshim[otel]") from error
+    return OpenTelemetry(BatchSpanProcessor(OTLPSpanExporter(endpoint)), service, ratio)
+
+
+class OpenTelemetry:
+    """Sends spans to a processor of OpenTelemetry's SDK."""
+
+    def __init__(self, processor: Any, service: str, ratio: float) -> None:  # noqa: ANN401  an extra's type
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415  an extra
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415  as above
+        from opentelemetry.sdk.trace.sampling import (  # noqa: PLC0415  as above
+            ParentBasedTraceIdRatio,
+        )
+        from opentelemetry.trace import SpanKind  # noqa: PLC0415  as above
+        from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415  as above
+            TraceContextTextMapPropagator,
+        )
+
+        self._provider = TracerProvider(
+            resource=Resource({"service.name": service}), sampler=ParentBasedTraceIdRatio(ratio)
+        )
+        self._provider.add_span_processor(processor)
+        self._tracer = self._provider.get_tracer("regshim")
+        self._context = TraceContextTextMapPropagator()
+        self._server, self._client = SpanKind.SERVER, SpanKind.CLIENT
+
+    @contextmanager
+    def request(self, name: str, headers: Mapping[str, str]) -> Iterator[Span]:
+        """Be in the span of a client's request, a child of the client's if it names one."""
+        carrier = {key.lower(): value for key, value in headers.items()}
+        context = self._context.extract(carrier)
+        with self._tracer.start_as_current_span(name, context=context, kind=self._server) as span:
+            yield span
+
+    @contextmanager
+    def upstream(self, name: str, headers: Headers) -> Iterator[tuple[Span, list[tuple[str, str]]]]:
+        """Be in the span of an upstream call; with it the headers that tell the upstream of it."""
+        with self._tracer.start_as_current_span(name, kind=self._client) as span:
+            carrier: dict[str, str] = {}
+            self._context.inject(carrier)
+            kept = [pair for pair in headers if pair[0].lower() not in carrier]
+            yield span, [*kept, *carrier.items()]
+
+    def close(self) -> None:
+        """Send what is not sent yet."""
+        self._provider.shutdown()

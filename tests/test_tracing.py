@@ -1,0 +1,111 @@
+"""Traces: one over client, proxy and upstream, where they are wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from proxy.app import build
+from proxy.errors import ConfigError
+from proxy.handlers.middleware import TRACING
+from proxy.tracing import NO_TRACING, OpenTelemetry, open_tracing
+from proxy.upstream.client import UpstreamRegistry
+from proxy.upstream.transport import AiohttpTransport
+from tests.images import make_image, push
+from tests.running import KEY, config_for, running
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from tests.registry import Registry
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
+
+
+def recorded() -> tuple[OpenTelemetry, InMemorySpanExporter]:
+    """Return tracing into memory, and the memory."""
+    memory = InMemorySpanExporter()
+    return OpenTelemetry(SimpleSpanProcessor(memory), "regshim", 1.0), memory
+
+
+async def test_upstream__takes_up_and_passes_on(registry: Registry) -> None:
+    """An upstream call within a client's trace is a child of the request in it, and says so."""
+    tracing, memory = recorded()
+    upstream = UpstreamRegistry(
+        AiohttpTransport(connect=5, idle=5), registry.url, manifest_limit=1000, tracing=tracing
+    )
+    with tracing.request("GET", {"Traceparent": PARENT}) as span:
+        await (await upstream.open("GET", "/v2/", [("traceparent", PARENT)])).close()
+        span.update_name("GET ping")
+    await upstream.close()
+    tracing.close()
+    call, request = memory.get_finished_spans()
+    told = registry.requests[0].headers.getall("traceparent")
+
+    assert ("GET other", "GET ping") == (call.name, request.name)
+    assert call.context is not None
+    assert [f"00-{TRACE}-{call.context.span_id:016x}-01"] == told
+    assert call.parent is not None
+    assert request.context is not None
+    assert request.context.span_id == call.parent.span_id
+    assert call.attributes is not None
+    assert 200 == call.attributes["http.response.status_code"]
+
+
+async def test_no_tracing__passes_the_context_on(
+    registry: Registry, http: aiohttp.ClientSession
+) -> None:
+    """Without traces of our own the client's context reaches the upstream as it is."""
+    await push(registry, "lib/app", "1", make_image())
+    async with running(registry) as url:
+        await http.get(f"{url}/v2/lib/app/manifests/1", headers={"traceparent": PARENT})
+
+    assert {PARENT} == {seen.headers["traceparent"] for seen in registry.requests}
+    assert NO_TRACING is build(config_for(registry.url), KEY)[TRACING]
+
+
+async def test_open_tracing__sends_to_the_endpoint(
+    registry: Registry, http: aiohttp.ClientSession
+) -> None:
+    """With an endpoint the spans of a request are sent there, at the end at the latest."""
+    received: list[bytes] = []
+
+    async def collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        received.append(head)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    collector = await asyncio.start_server(collect, "127.0.0.1", 0)
+    port = collector.sockets[0].getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}/v1/traces"
+    async with running(registry, tracing={"endpoint": endpoint}) as url:
+        await http.get(f"{url}/v2/")
+    collector.close()
+
+    assert received
+    assert received[0].startswith(b"POST /v1/traces HTTP/1.1")
+
+
+def test_open_tracing__without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the extra is not installed an endpoint stops the start, and says what to install."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(ConfigError, match=r"regshim\[otel\]"):
+        open_tracing("http://127.0.0.1:1", service="x", ratio=1)
+
+
+def test_no_tracing__says_it_to_nobody() -> None:
+    """Spans of no tracing take anything and do nothing."""
+    with NO_TRACING.request("x", {}) as span:
+        span.set_attribute("a", 1)
+        span.update_name("y")
+    with NO_TRACING.upstream("x", [("a", "b")]) as (_, headers):
+        assert [("a", "b")] == headers
+    NO_TRACING.close()
