@@ -11,7 +11,7 @@ help: ## list the targets
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("regshim needs Python 3.11 or newer; try: make PYTHON=python3.12 " if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,redis,uvloop]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,otel,redis,uvloop]'
 	@touch $@
 
 run: .venv/.ready ## serve in front of an embedded sample registry, or with CONFIG=file that config
@@ -43,7 +43,9 @@ bench: .venv/.ready ## measure; prints tables, writes nothing
 	$(BIN)/python -m bench.translate
 
 fuzz: .venv/.ready ## the long run of the property tests and of the comparison with docker-registry
-	REGSHIM_HYPOTHESIS_PROFILE=fuzz REGSHIM_FUZZ_EXAMPLES=5000 $(BIN)/pytest tests/translate tests/manifest tests/spec
+	REGSHIM_FUZZ_EXAMPLES=5000 $(BIN)/pytest tests/translate/test_reference.py
+	REGSHIM_HYPOTHESIS_PROFILE=fuzz REGSHIM_FUZZ_EXAMPLES=1000 $(BIN)/pytest tests/manifest tests/spec tests/translate \
+		--deselect tests/translate/test_reference.py
 
 clean: ## remove what the targets made
 	rm -rf .venv .peers .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info

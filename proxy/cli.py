@@ -25,7 +25,7 @@ from proxy.inventory import report
 from proxy.kept import kept_inventory
 from proxy.keyfile import load_or_create
 from proxy.metrics import Metrics
-from proxy.serving import serve, serve_sample
+from proxy.serving import loop_factory, serve, serve_sample
 from proxy.store.entries import StoreFailedError
 from proxy.translate.jws import SigningKey
 from proxy.upstream.credentials import Read, given
@@ -92,7 +92,8 @@ def serve_command(
     config = _load(config_file)
     log.configure(config.log.level, config.log.format)
     try:
-        code = asyncio.run(_serve(config, config_file))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            code = runner.run(_serve(config, config_file))
     except (ConfigError, OSError) as error:
         raise _unusable(error) from None
     raise typer.Exit(code)

@@ -25,6 +25,16 @@ _HANDSHAKE_SECONDS: Final = 10.0
 _TLS_CLOSE_SECONDS: Final = 2.0  # for a client's close_notify; many send none
 
 
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes event loops: uvloop if the extra is installed, else None, for asyncio's."""
+    try:
+        import uvloop  # noqa: PLC0415  an extra
+    except ImportError:
+        return None
+    make: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return make
+
+
 @asynccontextmanager
 async def serving(
     app: web.Application,

@@ -20,9 +20,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 # Bytes after which aiohttp stops reading ahead of whoever consumes a body. A stream whose
-# client has stalled holds about five times as many: twice that here before reading stops, one
-# more read, and what was handed on but not yet sent.
-READ_AHEAD: Final = 128 << 10
+# client has stalled holds several times as many: twice that here before reading stops, one
+# more read (256 KiB at most), and what was handed on but not yet sent.
+READ_AHEAD: Final = 64 << 10
 _NOT_ADDED: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
