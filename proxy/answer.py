@@ -16,6 +16,11 @@ from proxy.store.record import Translation
 from proxy.translate.client import ALL_FORMATS, Client
 from proxy.upstream.client import Document
 
+# Headers that cannot make an upstream answer one client otherwise than another.
+_TELLS_NOBODY: Final = frozenset(
+    {"accept-language", "cache-control", "pragma", "traceparent", "tracestate", "user-agent"}
+    | {"x-request-id"}
+)
 _EVERY_TYPE: Final = ", ".join(MediaType)
 
 
@@ -38,9 +43,13 @@ class PullRequest(msgspec.Struct, frozen=True):
     note: Callable[[str], None] = _unheard
 
     @property
-    def authorization(self) -> str:
-        """The client's credentials: what two requests must share to share an upstream call."""
-        return "\n".join(value for name, value in self.headers if name.lower() == "authorization")
+    def credentials(self) -> tuple[tuple[str, str], ...]:
+        """What two requests must share to share an upstream call: who asks, by whatever header.
+
+        Authorization is not all: there are cookies, tokens in headers of a registry's own, and
+        allowlists of addresses.
+        """
+        return tuple(pair for pair in self.headers if pair[0].lower() not in _TELLS_NOBODY)
 
     @property
     def accept(self) -> str:

@@ -189,7 +189,7 @@ async def connected(
         observe=metrics.upstream,
         tracing=tracing,
     )
-    store = Translations(entries)
+    store = Translations(entries, upstream=config.upstream.url)
     sources = Sources(
         upstream,
         store,

@@ -30,7 +30,7 @@ from proxy.store.entries import StoreFailedError
 from proxy.translate.jws import SigningKey
 from proxy.upstream.credentials import Read, given
 from proxy.warm import Warmed, warm
-from proxy.workers import WORKER, Supervisor, worker_command
+from proxy.workers import WORKER, Supervisor, read_key, worker_command
 
 main: Final = typer.Typer(
     name="regshim",
@@ -81,13 +81,17 @@ def serve_command(
     sample: Annotated[
         bool, typer.Option("--sample", help="Serve in front of an embedded sample registry.")
     ] = False,
+    port: Annotated[int, typer.Option(help="The port of --sample.")] = 5000,
 ) -> None:
     """Serve until stopped."""
     if sample == (config_file is not None):
         raise typer.BadParameter("give either --config FILE or --sample")
     if config_file is None:
         log.configure("info", "console")
-        asyncio.run(serve_sample(typer.echo))
+        try:
+            asyncio.run(serve_sample(typer.echo, port=port))
+        except OSError as error:
+            raise _unusable(OSError(f"{error}; try another one: --port 5050")) from None
         return
     config = _load(config_file)
     log.configure(config.log.level, config.log.format)
@@ -102,7 +106,8 @@ def serve_command(
 async def _serve(config: Config, config_file: Path) -> int:
     """Serve in this process, or look after several that do."""
     if WORKER in os.environ:
-        await serve(config, SigningKey.from_pem(sys.stdin.buffer.read()))
+        key = SigningKey.from_pem(read_key(sys.stdin.buffer))
+        await serve(config, key, supervised_by=sys.stdin.fileno())
         return 0
     key = load_or_create(config.translate.signing_key_file)
     if config.listen.workers == 1:

@@ -228,6 +228,13 @@ class Cache(_Section, frozen=True):
     store_ttl: Seconds = Seconds(30 * 86400.0)
     store_timeout: Seconds = Seconds(0.25)
 
+    def __post_init__(self) -> None:
+        """Refuse durations that no store can keep; msgspec adds the key path."""
+        if self.store_ttl < 1:
+            raise ValueError("store_ttl is less than a second")
+        if self.store_timeout <= 0:
+            raise ValueError("store_timeout is nothing: every store would fail")
+
 
 class Inventory(_Section, frozen=True):
     """The list of clients that still need the proxy (docs/inventory.md).
@@ -315,7 +322,7 @@ def parse(text: str, environment: Mapping[str, str], *, name: str = "config") ->
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{name}: is not valid YAML: {error}") from error
+        raise ConfigError(f"{name}: is not valid YAML{_where(error)}") from None
     if document is None:
         document = {}
     if not isinstance(document, dict):
@@ -347,6 +354,13 @@ def _apply_environment(document: dict[str, Any], environment: Mapping[str, str])
             section[last] = yaml.safe_load(value)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise ConfigError(f"{variable}: is not a valid YAML value") from error
+
+
+def _where(error: Exception) -> str:
+    """Return where a YAML text breaks off and why; never the text, which may hold a secret."""
+    mark = getattr(error, "problem_mark", None)
+    place = "" if mark is None else f", line {mark.line + 1}"
+    return f"{place}: {getattr(error, 'problem', None) or type(error).__name__}"
 
 
 def _with_key_path(message: str) -> str:

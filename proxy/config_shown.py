@@ -63,7 +63,7 @@ def _words(name: str, value: Any) -> str:  # noqa: ANN401  whatever a config may
     elif isinstance(value, str):
         text = value
     else:
-        text = msgspec.json.encode(msgspec.to_builtins(value)).decode()
+        text = msgspec.json.encode(value, enc_hook=str).decode()
     return text
 
 

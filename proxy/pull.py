@@ -88,16 +88,23 @@ class Puller:
         translation = await self._store.get_by_digest(request.repository, digest)
         if translation is None:
             return None
-        confirmation = await self._sources.ask(request, translation.source)
-        if confirmation.status != 200:
-            return as_it_is(confirmation)
-        return translated(confirmation, translation, "by digest")
+        # Several sources may have become this manifest; any one that is still there will do.
+        for source in translation.sources or (translation.source,):
+            confirmation = await self._sources.confirm(request, source)
+            if confirmation.status == 200:
+                return translated(confirmation, translation, "by digest")
+            if confirmation.status != 404:
+                break
+        return as_it_is(confirmation)
 
     async def _from_headers(self, request: PullRequest, tag: Tag, head: Document) -> Answer | None:
         """Answer from a HEAD reply alone; None if it does not tell enough."""
         media_type = manifest_type(head.headers.get("Content-Type"))
         digest = head.headers.get("Docker-Content-Digest", "")
         if media_type is None or not is_digest(digest) or "Content-Length" not in head.headers:
+            return None
+        # The digest of schema 1 is of its payload, which registries are known to get wrong.
+        if media_type.is_schema1 or not digest.startswith("sha256:"):
             return None
         if is_referrers_tag(tag):
             return as_stored("HEAD", head, media_type)
@@ -174,7 +181,7 @@ class Puller:
         self, request: PullRequest, key: TranslationKey, stored: _Stored
     ) -> Translation:
         return await self._flights.join(
-            (key, request.authorization), lambda: self._translate(request, key, stored)
+            (key, request.credentials), lambda: self._translate(request, key, stored)
         )
 
     async def _translate(
@@ -235,7 +242,13 @@ class Puller:
                 return await self._translate_child(request, image, child_type(key.target))
 
         images = await self._sources.images(request, index)
-        results = await asyncio.gather(*(translate(image) for image in images))
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(translate(image)) for image in images]
+        except BaseExceptionGroup as failed:
+            # One failure ends the others; it is the one that the client is told.
+            raise failed.exceptions[0] from None
+        results = [task.result() for task in tasks]
         return [result for result in results if result is not None]
 
     async def _translate_child(

@@ -89,8 +89,11 @@ async def serving(
         await runner.cleanup()
 
 
-async def serve(config: Config, key: SigningKey) -> None:
-    """Serve `config` until SIGTERM or SIGINT, then finish what is under way."""
+async def serve(config: Config, key: SigningKey, *, supervised_by: int | None = None) -> None:
+    """Serve `config` until SIGTERM or SIGINT, then finish what is under way.
+
+    `supervised_by` is a file descriptor that the supervisor holds: its end is a reason to end.
+    """
     listen, admin = config.listen, config.admin
     tls = None if listen.tls.cert_file is None else ServerTls(listen.tls)
     app = build(config, key)
@@ -104,7 +107,10 @@ async def serve(config: Config, key: SigningKey) -> None:
         )
         # Before anybody is told that this serves: who is told may stop it at once.
         stop = _stop_event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, tls)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, _reload, tls)
+        if supervised_by is not None:
+            loop.add_reader(supervised_by, stop.set)  # nothing is written there any more
         log.info(
             "serving",
             version=__version__,
@@ -117,6 +123,8 @@ async def serve(config: Config, key: SigningKey) -> None:
         if tls:
             log.info("certificate", file=str(listen.tls.cert_file), expires=tls.expires)
         await stop.wait()
+        if supervised_by is not None:
+            loop.remove_reader(supervised_by)
         log.info("stopping")
         app[READINESS].stopping = True
 

@@ -54,9 +54,27 @@ class Sources:
         headers = (*request.headers, ("Accept", accept), ("Accept-Encoding", "identity"))
         method, repository, query = request.method, request.repository, request.query
         return await self._flights.join(
-            (method, repository, reference, query, request.authorization, accept),
+            (method, repository, reference, query, request.credentials, accept),
             lambda: self._upstream.manifest(method, repository, reference, headers, query),
         )
+
+    async def confirm(self, request: PullRequest, source: Digest) -> Document:
+        """Return the upstream's reply about a source: 200 only if that is really the source.
+
+        A page that says 200 to everybody is no confirmation. DigestMismatch if the upstream
+        shows something else under this digest.
+        """
+        document = await self.ask(request, source)
+        if document.status != 200:
+            return document
+        if request.method == "HEAD":
+            told = document.headers.get("Docker-Content-Digest")
+            if told == source and manifest_type(document.headers.get("Content-Type")) is not None:
+                return document
+            document = await self.ask(request.as_get(), source)
+        if document.status == 200:
+            verify(document.body, source)
+        return document
 
     async def manifest(self, request: PullRequest, digest: Digest) -> bytes:
         """Return a stored manifest by its digest, verified."""
@@ -79,7 +97,7 @@ class Sources:
             return kept
         request.note(f"fetch the config blob {digest}")
         document = await self._upstream.blob(
-            request.repository, digest, request.headers, self._config_blob_limit
+            request.repository, digest, request.headers, self._config_blob_limit, request.query
         )
         _must_be_there(document, f"its config blob {digest}")
         await self._store.put_document(request.repository, digest, document.body)
@@ -90,18 +108,23 @@ class Sources:
 
         UnsuitableIndex if there are none or too many, or if they are nested too deep.
         """
-        images = await self._images(request, index, depth=1)
+        images = await self._images(request, index, depth=1, left=[self._index_limit])
         if not images:
             what = "only attestations or artifacts" if index.manifests else "nothing"
             raise UnsuitableIndex(f"the index behind this tag holds no image: {what}")
         return images
 
-    async def _images(self, request: PullRequest, index: Index, depth: int) -> list[Descriptor]:
+    async def _images(
+        self, request: PullRequest, index: Index, depth: int, left: list[int]
+    ) -> list[Descriptor]:
+        """Return the images of one index; `left` is how many entries all may still have."""
         images: list[Descriptor] = []
-        for child in index.manifests:
+        entries = [child for child in index.manifests if is_image(child)]
+        left[0] -= len(entries)
+        if left[0] < 0:
+            raise UnsuitableIndex(f"there are more than {self._index_limit} images behind this tag")
+        for child in entries:
             media_type = manifest_type(child.media_type)
-            if not is_image(child):
-                continue
             if media_type is None or not media_type.is_index:
                 images.append(child)
             elif depth == _DEEPEST:
@@ -111,11 +134,7 @@ class Sources:
                 nested = parse(body, media_type)
                 if not isinstance(nested, Index):  # the type says so; parse keeps to it
                     raise UpstreamInvalid(f"the child {child.digest} is no index")
-                images += await self._images(request, nested, depth + 1)
-            if len(images) > self._index_limit:
-                raise UnsuitableIndex(
-                    f"there are more than {self._index_limit} images behind this tag"
-                )
+                images += await self._images(request, nested, depth + 1, left)
         return images
 
 

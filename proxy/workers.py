@@ -14,14 +14,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import structlog
 from prometheus_client import multiprocess
 
 from proxy.metrics import MULTIPROCESS_DIRECTORY
 
-# Set for a worker: its number. A worker reads the signing key, PEM, from its standard input.
+# Set for a worker: its number. A worker reads the signing key, PEM, from its standard input,
+# and ends when that ends: its supervisor is gone, and another one may start beside it.
 WORKER: Final = "REGSHIM_WORKER"
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
@@ -102,7 +103,12 @@ class Supervisor:
         self._running[number] = process
         if self._stopping.is_set():
             process.send_signal(signal.SIGTERM)
-        await process.communicate(self._key)
+        if process.stdin is not None:
+            # Left open: a worker whose standard input ends knows that nobody looks after it.
+            process.stdin.write(self._key)
+        await process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
         # What it counted stays; what it had under way is over.
         forget: Callable[[int, str], None] = multiprocess.mark_process_dead
         forget(process.pid, environment[MULTIPROCESS_DIRECTORY])
@@ -117,6 +123,16 @@ def _reserved(host: str, port: int) -> Iterator[None]:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind(address)
         yield
+
+
+def read_key(stream: BinaryIO) -> bytes:
+    """Return the PEM that a supervisor wrote; the stream stays open behind it."""
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if line.startswith(b"-----END"):
+            break
+    return b"".join(lines)
 
 
 def worker_command(config_file: Path) -> list[str]:

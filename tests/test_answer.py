@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from proxy.answer import as_stored, not_ours
+from proxy.answer import as_stored, not_ours, stored_as
 from proxy.errors import NoTranslation, UpstreamInvalid
 from proxy.spec.digest import digest_of
 from proxy.spec.media_types import MediaType
@@ -28,10 +29,15 @@ def test_accept__asks_for_every_type() -> None:
     assert {*MediaType, "application/vnd.example+json"} == set(more.accept.split(", "))
 
 
-def test_authorization__is_what_sharing_depends_on() -> None:
-    """Two requests share only if their credentials are the same, present or absent."""
-    assert request(authorization="Basic x").authorization == "Basic x"
-    assert not request().authorization
+def test_credentials__are_what_sharing_depends_on() -> None:
+    """Two requests share only if all that tells who asks is the same, not Authorization alone."""
+    plain = request()
+    neutral = msgspec.structs.replace(plain, headers=(("User-Agent", "x"), ("traceparent", "y")))
+    cookie = msgspec.structs.replace(plain, headers=(("Cookie", "session=alice"),))
+
+    assert request(authorization="Basic x").credentials == (("Authorization", "Basic x"),)
+    assert plain.credentials == neutral.credentials
+    assert cookie.credentials not in {plain.credentials, request(authorization="x").credentials}
 
 
 def test_as_get__keeps_the_rest() -> None:
@@ -76,3 +82,14 @@ def test_not_ours__no_json(reads: str) -> None:
         return
     with pytest.raises(UpstreamInvalid, match="text/html"):
         not_ours(page, client)
+
+
+def test_stored_as__a_refusal_tells_what_is_stored() -> None:
+    """A refusal in the block knows the stored format; one outside knows none."""
+    refusal = NoTranslation("not for you")
+    before = refusal.stored
+    with pytest.raises(NoTranslation), stored_as(MediaType.OCI_INDEX):
+        raise refusal
+
+    assert ("", "oci") == (before, refusal.stored)
+    assert "" == NoTranslation("another").stored

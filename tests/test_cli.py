@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import csv
+import io
 import json
 import os
 import signal
 import sys
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +19,10 @@ from typer.testing import CliRunner
 
 from proxy import __version__
 from proxy.cli import main
+from proxy.inventory.archives import open_archive
 from proxy.keyfile import load_or_create
 from tests.images import make_image, push
+from tests.inventory.contract import DAY, entry_of
 from tests.peers import run
 
 if TYPE_CHECKING:
@@ -334,3 +340,99 @@ def test_config_schema__json() -> None:
 
     assert 0 == result.exit_code
     assert "upstream" in json.loads(result.output)["properties"]
+
+
+@pytest.fixture
+def inventoried(config: Path, tmp_path: Path) -> Path:
+    """Give the config of a proxy that has written an inventory."""
+    store = f"sqlite:///{tmp_path}/t.db"
+    written(config, f"{MINIMAL}cache: {{store: '{store}'}}")
+
+    async def write() -> None:
+        archive = open_archive(store, retention=9e9, max_entries=10, timeout=1)
+        await archive.add(
+            [
+                entry_of("10.0.0.1", at=time.time() - 60),
+                entry_of("10.0.0.2", at=time.time() - 40 * DAY),
+            ]
+        )
+        await archive.close()
+
+    asyncio.run(write())
+    return config
+
+
+def test_inventory__json(inventoried: Path) -> None:
+    """--json is an array, the latest first, of all that is kept."""
+    result = invoke("inventory", "-c", inventoried, "--json")
+
+    assert 0 == result.exit_code, result.output
+    assert ["10.0.0.1", "10.0.0.2"] == [one["address"] for one in json.loads(result.stdout)]
+
+
+def test_inventory__csv_since(inventoried: Path) -> None:
+    """--csv is a table for a spreadsheet; --since leaves out who has not come for long."""
+    result = invoke("inventory", "-c", inventoried, "--csv", "--since", "30d")
+    (row,) = csv.DictReader(io.StringIO(result.stdout))
+
+    assert ("docker/1.9.1", "10.0.0.1", "oci→schema1 (1)") == (
+        row["engine"],
+        row["address"],
+        row["formats"],
+    )
+
+
+def test_inventory__plain_without_a_terminal(inventoried: Path) -> None:
+    """In a pipe it is lines with tabs, and no escape sequence."""
+    result = invoke("inventory", "-c", inventoried)
+
+    assert 3 == len(result.stdout.splitlines())
+    assert "docker/1.9.1\t10.0.0.1\tlib/app" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+async def test_inventory__table_on_a_terminal(inventoried: Path) -> None:
+    """On a terminal it is a table, and says how many there are."""
+    terminal, command = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(PYTHON, "-m", "proxy", "inventory", "-c", str(inventoried)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=command,
+        env={**os.environ, "COLUMNS": "160", "TERM": "xterm"},
+    )
+    os.close(command)
+    shown = await asyncio.to_thread(_read_all, terminal)
+    os.close(terminal)
+
+    assert 0 == await process.wait()
+    assert "10.0.0.2" in shown
+    assert "2 clients on the list" in shown
+    assert "\t" not in shown
+
+
+def _read_all(terminal: int) -> str:
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while True:
+            shown += os.read(terminal, 65536)
+    return shown.decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "expected"),
+    [
+        (MINIMAL, [], "cache.store: is not set"),
+        (MINIMAL, ["--since", "soon"], "cache.store: is not set"),
+        (f"{MINIMAL}cache: {{store: 'redis://127.0.0.1:1/0'}}", [], "redis"),
+        (f"{MINIMAL}cache: {{store: 'sqlite:///x'}}", ["--since", "soon"], "--since: expected"),
+        (MINIMAL, ["--json", "--csv"], "either --json or --csv"),
+    ],
+)
+def test_inventory__unusable_ends_with_2(
+    config: Path, text: str, arguments: list[str], expected: str
+) -> None:
+    """Without a durable store that answers, or with a wrong option, it ends with status 2."""
+    result = invoke("inventory", "-c", written(config, text), *arguments)
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert expected in " ".join(result.stderr.replace("│", " ").split())

@@ -17,6 +17,7 @@ from proxy.config import (
     Cache,
     ClientRule,
     Config,
+    Inventory,
     Limits,
     Listen,
     ListenTls,
@@ -34,7 +35,7 @@ from proxy.upstream.client import UpstreamRegistry
 ROOT = Path(__file__).parent.parent
 URL = Url("https://registry.example.com")
 MINIMAL = f"upstream: {{url: '{URL}'}}\n"
-SECTIONS = ["upstream", "listen", "translate", "cache", "limits", "log"]
+SECTIONS = ["upstream", "listen", "translate", "cache", "inventory", "limits", "log"]
 
 
 def refused(text: str, environment: dict[str, str] | None = None) -> str:
@@ -81,6 +82,12 @@ def test_parse__every_key() -> None:
       clients:
         - {user_agent: '^docker/17', formats: [schema1, schema2], zstd: false}
     cache: {memory: 1GiB}
+    inventory:
+      enabled: false
+      max_entries: 7
+      retention: 30d
+      hash_addresses: true
+      trust_forwarded_for: true
     limits: {manifest: 4096, config_blob: 64KiB, index_children: 3}
     log: {level: debug, format: console}
     """
@@ -117,6 +124,13 @@ def test_parse__every_key() -> None:
     assert config.cache == Cache(memory=Bytes(1 << 30))
     assert config.limits == Limits(
         manifest=Bytes(4096), config_blob=Bytes(64 << 10), index_children=3
+    )
+    assert config.inventory == Inventory(
+        enabled=False,
+        max_entries=7,
+        retention=Seconds(30 * 86400.0),
+        hash_addresses=True,
+        trust_forwarded_for=True,
     )
     assert config.log == Log(level="debug", format="console")
 

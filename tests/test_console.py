@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.check import Finding
-from proxy.console import show_explanation, show_finding, show_warmed
+from proxy.console import show_explanation, show_finding, show_inventory, show_warmed
 from proxy.explain import Explanation
+from proxy.inventory.entry import Entry
+from proxy.inventory.report import COLUMNS
 from proxy.warm import Warmed
 
 if TYPE_CHECKING:
@@ -71,3 +73,13 @@ def test_show_warmed__table(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert "application/x" in out
     assert "nothing: no such tag" in out
+
+
+def test_show_inventory__lines_for_other_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal each entry is one line, tabs between, under a line of heads."""
+    entry = Entry("docker/1.9.1", "10.0.0.1", "lib/app", 0, 60, 2, {"oci→schema1": 2})
+    show_inventory([entry])
+    heads, line = capsys.readouterr().out.splitlines()
+
+    assert "\t".join(COLUMNS) == heads
+    assert "docker/1.9.1\t10.0.0.1\tlib/app\t2\toci→schema1 (2)\t0\t\t\t1970" in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.app import build, build_admin
-from proxy.metrics import Metrics, engine_label
+from proxy.metrics import MULTIPROCESS_DIRECTORY, Metrics, engine_label, workers_directory
 from proxy.serving import serving
 from tests.engines.docker_1_8 import Docker191
 from tests.images import make_image, make_schema1, push
@@ -17,8 +18,6 @@ from tests.peers import require_peer, run
 from tests.running import KEY, config_for
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import aiohttp
 
     from tests.registry import Registry
@@ -110,6 +109,15 @@ async def test_metrics__unreachable_upstream() -> None:
     assert (
         b'regshim_upstream_requests_total{kind="manifest",status="0"} 1.0' in metrics.exposition()
     )
+
+
+def test_workers_directory__of_workers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers have a directory between them, a process alone has none."""
+    monkeypatch.delenv(MULTIPROCESS_DIRECTORY, raising=False)
+    alone = workers_directory()
+    monkeypatch.setenv(MULTIPROCESS_DIRECTORY, "/run/workers")
+
+    assert (None, Path("/run/workers")) == (alone, workers_directory())
 
 
 @pytest.mark.peer

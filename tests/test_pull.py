@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 
+import msgspec
 import pytest
 
 from proxy.errors import (
     DigestMismatch,
     NoPlatform,
     NoTranslation,
+    NotTranslatable,
     UpstreamInvalid,
     ZstdLayer,
 )
@@ -569,3 +571,81 @@ async def test_by_tag__child_without_a_known_type(registry: Registry) -> None:
 
     assert answer.manifest is not None
     assert image.digest == answer.manifest.source
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("image", "reads", "stored"),
+    [
+        (make_schema1(), "oci", "schema1"),
+        (make_image(compression="zstd"), "schema1", "oci"),
+        (make_index([make_image(os="windows")]), "schema2", "oci"),
+    ],
+)
+async def test_by_tag__a_refusal_tells_what_is_stored(
+    registry: Registry, image: Image | Index | Schema1, reads: str, stored: str, method: str
+) -> None:
+    """Who counts refusals learns what the client could not be given."""
+    await push(registry, "lib/app", "1", image)
+    agent = "" if reads == "oci" else "docker/1.9.1 os/linux arch/amd64"
+    async with pulling(registry) as puller:
+        with pytest.raises(NotTranslatable) as caught:
+            await puller.by_tag(request(reads, method=method, user_agent=agent), TAG)
+
+    assert stored == caught.value.stored
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_by_digest__page_that_says_200_to_everybody(registry: Registry, method: str) -> None:
+    """A login page with status 200 is no confirmation: nothing comes out of the store."""
+    await push(registry, "lib/app", TAG, STORED["oci"])
+    async with pulling(registry) as puller:
+        told = await puller.by_tag(request(), TAG)
+        assert told.manifest is not None
+        page = {"Content-Type": "text/html"}
+        registry.fault("GET|HEAD", "manifests", status=200, body=b"<html>", headers=page)
+        with pytest.raises(DigestMismatch):
+            await puller.by_digest(request(method=method), told.manifest.digest)
+
+
+async def test_by_digest__any_source_that_is_left(registry: Registry) -> None:
+    """Two images that become one manifest: deleting one leaves it pullable by its digest."""
+    images = [make_image(manifest_extras={"annotations": {"n": str(n)}}) for n in range(2)]
+    for tag, image in enumerate(images):
+        await push(registry, "lib/app", str(tag), image)
+    async with pulling(registry) as puller:
+        one, two = [await puller.by_tag(request("schema2"), Tag(str(tag))) for tag in range(2)]
+        assert one.manifest is not None
+        assert one.body == two.body
+        for deleted in images:
+            answer = await puller.by_digest(request("schema2"), one.manifest.digest)
+
+            assert answer is not None
+            assert one.body == answer.body
+            registry.repository("lib/app").delete_manifest(images[1].digest)
+            del deleted
+        registry.repository("lib/app").delete_manifest(images[0].digest)
+        gone = await puller.by_digest(request("schema2"), one.manifest.digest)
+
+    assert gone is not None
+    assert 404 == gone.status
+
+
+async def test_by_tag__cookies_are_credentials_too(registry: Registry) -> None:
+    """Two clients that differ in a cookie do not share an upstream call."""
+    await push(registry, "lib/app", TAG, STORED["oci"])
+    held = asyncio.Event()
+    fault = registry.fault("GET", "manifests", wait=held)
+    async with pulling(registry) as puller:
+        clients = [
+            msgspec.structs.replace(request(), headers=(("Cookie", f"session={who}"),))
+            for who in ("alice", "mallory")
+        ]
+        pulls = [asyncio.create_task(puller.by_tag(client, TAG)) for client in clients]
+        await fault.arrived.wait()
+        held.set()
+        await asyncio.gather(*pulls)
+
+    assert {"session=alice", "session=mallory"} == {
+        seen.headers["Cookie"] for seen in registry.requests if "manifests" in seen.path_qs
+    }

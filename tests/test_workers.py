@@ -76,6 +76,25 @@ async def test_workers__one_key_one_count(registry: Registry, tmp_path: Path) ->
     assert all(line in text for text in counts)
 
 
+async def test_workers__one_status_page(registry: Registry, tmp_path: Path) -> None:
+    """Whichever worker draws the page, it has the pulls of all, and the one list of all."""
+    await push(registry, "lib/app", "1", make_image())
+    store = {"store": f"sqlite:///{tmp_path}/t.db"}
+    listen = {"workers": WORKERS}
+    async with serving(tmp_path, registry.url, listen=listen, cache=store) as served:
+        await ready(served)
+        for _ in range(30):
+            await ask(served.url + TAG)
+        whole = b"OCI \xe2\x86\x92 schema 1: 30</title>"
+        async with asyncio.timeout(30):
+            # Workers tell each other after a moment, and no one that they did.
+            while not all([whole in (await ask(f"{served.admin}/"))[1] for _ in range(8)]):
+                pass
+        _, page = await ask(f"{served.admin}/")
+
+    assert f"counts of all {WORKERS} workers".encode() in page
+
+
 async def test_workers__dead_one_is_started_again(registry: Registry, tmp_path: Path) -> None:
     """A worker that dies is replaced, while the other serves on."""
     await push(registry, "lib/app", "1", make_image())

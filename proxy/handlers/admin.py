@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from proxy.errors import UpstreamError
+from proxy.errors import RegistryError
+from proxy.flights import Flights
 from proxy.metrics import CONTENT_TYPE, Metrics
 from proxy.upstream.client import UpstreamRegistry
 
@@ -41,14 +42,15 @@ class Readiness:
         self._asked = -_ASK_AGAIN
         self._answer = "not asked yet"
         self._reachable = False
+        self._flights: Flights[tuple[bool, str]] = Flights()
         self.stopping = False
 
     async def health(self) -> Health:
         """Return the health now; the upstream is asked every two seconds at most."""
-        now = asyncio.get_running_loop().time()
-        if now - self._asked >= _ASK_AGAIN:
-            self._asked = now
-            self._reachable, self._answer = await self._ask()
+        clock = asyncio.get_running_loop().time
+        if clock() - self._asked >= _ASK_AGAIN:
+            self._reachable, self._answer = await self._flights.join("ask", self._ask)
+            self._asked = clock()
         checks = {
             "upstream": self._answer,
             "key": self._kid,
@@ -64,7 +66,7 @@ class Readiness:
                 await stream.close()
         except TimeoutError:
             return False, f"no answer within {self._timeout:g} s"
-        except UpstreamError as error:
+        except RegistryError as error:
             return False, error.message
         return stream.status < 500, f"answers {stream.status}"
 

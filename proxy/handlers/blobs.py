@@ -1,9 +1,12 @@
 """GET and HEAD of a blob: streamed, never held; the empty layer is answered here."""
 
+from contextlib import suppress
 from typing import Final, Literal
 
 from aiohttp import web
 
+from proxy.errors import UpstreamTooLarge
+from proxy.flights import Flights
 from proxy.handlers.exchange import ACCESS, relay, upstream_headers
 from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.routing import BlobRoute
@@ -15,6 +18,10 @@ from proxy.upstream.client import UpstreamRegistry
 # itself.
 _NO_ENCODING: Final = frozenset({"accept-encoding"})
 _NO_CLAIM: Final = frozenset({"content-encoding"})
+_OF_THE_BLOB: Final = frozenset(
+    {"if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"}
+)
+_LONGEST_TAG_LIST: Final = 64 << 10  # a longer one costs a connection, not memory
 _EMPTY_LAYER_HEADERS: Final = {
     "Content-Type": "application/octet-stream",
     "Docker-Content-Digest": EMPTY_LAYER_DIGEST,
@@ -35,13 +42,14 @@ class Blobs:
         self._upstream = upstream
         self._passthrough = passthrough
         self._follow = redirects == "follow"
+        self._flights: Flights[bool] = Flights()
 
     async def answer(self, request: web.Request, route: BlobRoute) -> web.StreamResponse:
         """Answer with the upstream's blob, Range and conditions passed on."""
         access = request[ACCESS]
         access.repository, access.reference = route.repository, route.digest
         headers = upstream_headers(request, without=_NO_ENCODING)
-        if route.digest == EMPTY_LAYER_DIGEST and await self._may_read(route, headers):
+        if route.digest == EMPTY_LAYER_DIGEST and await self._may_read(request, route, headers):
             access.outcome = "empty layer"
             access.bytes_sent = len(EMPTY_LAYER) if request.method == "GET" else 0
             return web.Response(body=EMPTY_LAYER, headers=_EMPTY_LAYER_HEADERS)
@@ -54,12 +62,24 @@ class Blobs:
         )
         return await relay(request, stream.status, reply_headers, stream)
 
-    async def _may_read(self, route: BlobRoute, headers: list[tuple[str, str]]) -> bool:
+    async def _may_read(
+        self, request: web.Request, route: BlobRoute, headers: list[tuple[str, str]]
+    ) -> bool:
         """Tell whether the upstream lets this client read the repository.
 
         The tag list asks for the same permission as a pull. Whoever is refused it, for
-        whatever reason, is told what the upstream says of the blob itself.
+        whatever reason, is told what the upstream says of the blob itself. Engines ask for the
+        empty layer many times at once: identical questions of one client share an answer.
         """
-        stream = await self._upstream.open("GET", f"/v2/{route.repository}/tags/list?n=1", headers)
-        await stream.close()
+        asked = [pair for pair in headers if pair[0].lower() not in _OF_THE_BLOB]
+        query = request.raw_path.partition("?")[2]
+        target = f"/v2/{route.repository}/tags/list?n=1" + (f"&{query}" if query else "")
+        return await self._flights.join(
+            (target, tuple(asked)), lambda: self._is_answered(target, asked)
+        )
+
+    async def _is_answered(self, target: str, headers: list[tuple[str, str]]) -> bool:
+        stream = await self._upstream.open("GET", target, headers)
+        with suppress(UpstreamTooLarge):
+            await stream.read(_LONGEST_TAG_LIST, "tag list")
         return stream.status == 200

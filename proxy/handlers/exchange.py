@@ -22,6 +22,11 @@ _ADDED_BY_SERVER: Final = ("Server", "Content-Type")
 _NOT_FOR_UPSTREAM: Final = frozenset(
     {"host", "expect", "forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"}
 )
+# What a manifest, or the lack of one, depends on beside what is asked for.
+VARY: Final = "Accept, User-Agent"
+_PORTS: Final = {"http": ":80", "https": ":443"}
+# As RFC 3986 has it, without user information; Location and Link are built from it.
+HOST: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _LINK_TARGET: Final = re.compile(r"<([^<>]*)>")
 
 
@@ -98,10 +103,20 @@ def client_headers(
 
 
 def own_origin(request: web.Request) -> str:
-    """Return `scheme://host[:port]` of the proxy as this client addressed it."""
-    forwarded = request.headers.get("X-Forwarded-Proto", "").lower()
-    scheme = forwarded if forwarded in {"http", "https"} else request.scheme
-    return f"{scheme}://{request.headers.get('X-Forwarded-Host') or request.host}"
+    """Return `scheme://host[:port]` of the proxy as this client addressed it.
+
+    Of several proxies in front, the first tells how the client did; what is no host is not
+    believed.
+    """
+    scheme = _first(request, "X-Forwarded-Proto").lower()
+    host = _first(request, "X-Forwarded-Host")
+    if HOST.fullmatch(host) is None:
+        host = request.headers.get("Host", "localhost")
+    return f"{scheme if scheme in _PORTS else request.scheme}://{host}"
+
+
+def _first(request: web.Request, name: str) -> str:
+    return request.headers.get(name, "").partition(",")[0].strip()
 
 
 def _here(request: web.Request, location: str, origin: str, base_path: str) -> str:
@@ -119,10 +134,17 @@ def _without_origin(link: str, origin: str, base_path: str) -> str:
         return link  # no URL at all; that is between the upstream and the client
     path = link
     if parts.netloc:
-        if f"{parts.scheme or 'http'}://{parts.netloc}".lower() != origin.lower():
+        scheme = parts.scheme or origin.partition(":")[0]
+        if _plain(f"{scheme}://{parts.netloc}") != _plain(origin):
             return link
         path = link.partition(parts.netloc)[2] or "/"
     return path.removeprefix(base_path) if path.startswith(f"{base_path}/v2") else path
+
+
+def _plain(origin: str) -> str:
+    """Return an origin in lower case and without the port that its scheme has anyway."""
+    lower = origin.lower()
+    return lower.removesuffix(_PORTS.get(lower.partition(":")[0], ""))
 
 
 async def relay(

@@ -7,7 +7,7 @@ from multidict import CIMultiDict
 
 from proxy.answer import Answer, PullRequest, Served
 from proxy.errors import NotTranslatable
-from proxy.handlers.exchange import ACCESS, keep_as_is, upstream_headers
+from proxy.handlers.exchange import ACCESS, VARY, keep_as_is, upstream_headers
 from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.recording import Recorder
 from proxy.handlers.routing import ManifestRoute
@@ -36,7 +36,6 @@ _ANSWERED_HERE: Final = frozenset(
 _OF_THE_MANIFEST: Final = frozenset(
     {"content-length", "content-type", "docker-content-digest", "etag"}
 )
-_VARY: Final = "Accept, User-Agent"
 
 
 class Manifests:
@@ -71,7 +70,8 @@ class Manifests:
             # Who asks by digest has been told what those bytes are: they come unchanged.
             answer = await self._puller.by_digest(pull, route.reference)
             if answer is None:
-                return await self._passthrough.forward(request)
+                # By tag redirects are followed; old engines can follow none by themselves.
+                return await self._passthrough.forward(request, follow=True)
         else:
             try:
                 answer = await self._puller.by_tag(pull, Tag(route.reference))
@@ -88,6 +88,7 @@ class Manifests:
         if served is None:
             headers = self._passthrough.client_headers(request, answer.headers.items())
             headers.setdefault("Content-Length", str(len(answer.body)))
+            headers.add("Vary", VARY)
         else:
             access.outcome = served.outcome
             stale = REPRESENTATION if served.source else _OF_THE_MANIFEST
@@ -111,7 +112,7 @@ def _describe(headers: CIMultiDict[str], served: Served) -> None:
     """Add the headers that name the manifest and say what the proxy did with it."""
     headers["Docker-Content-Digest"] = served.digest
     headers["ETag"] = f'"{served.digest}"'
-    headers.add("Vary", _VARY)
+    headers.add("Vary", VARY)
     if served.source is not None:
         headers["Regshim-Source-Digest"] = served.source
     if served.translated:

@@ -18,7 +18,7 @@ import structlog
 from aiohttp import HttpVersion11, web
 
 from proxy.errors import MethodNotAllowed, NotTranslatable, Overloaded, RegistryError, Unauthorized
-from proxy.handlers.exchange import ACCESS, REPLY, Access
+from proxy.handlers.exchange import ACCESS, REPLY, VARY, Access
 from proxy.metrics import Metrics
 from proxy.tracing import Tracing
 from proxy.translate.client import engine_of
@@ -122,6 +122,8 @@ def render(error: RegistryError) -> web.Response:
     """Return an error as the distribution spec has it."""
     entry = {"code": error.code, "message": error.message, "detail": error.detail}
     headers = {"Docker-Distribution-Api-Version": "registry/2.0"}
+    if isinstance(error, NotTranslatable):
+        headers["Vary"] = VARY  # another client may well be given something
     if isinstance(error, Overloaded):
         headers["Retry-After"] = "1"
     if isinstance(error, MethodNotAllowed):

@@ -19,15 +19,20 @@ class Passthrough:
     def __init__(self, upstream: UpstreamRegistry) -> None:
         self._upstream = upstream
 
-    async def forward(self, request: web.Request) -> web.StreamResponse:
-        """Forward a request of any endpoint; the target goes on byte for byte."""
+    async def forward(self, request: web.Request, *, follow: bool = False) -> web.StreamResponse:
+        """Forward a request of any endpoint; the target goes on byte for byte.
+
+        `follow` follows redirects of the upstream instead of handing them on.
+        """
         headers = upstream_headers(request)
         body: AsyncIterator[bytes] | None = None
         if request.can_read_body:
             body = _counted(request)
             if "Content-Length" not in request.headers:
                 headers.append(("Transfer-Encoding", "chunked"))
-        stream = await self._upstream.open(request.method, request.raw_path, headers, body)
+        stream = await self._upstream.open(
+            request.method, request.raw_path, headers, body, follow=follow
+        )
         reply_headers = self.client_headers(request, stream.headers.items())
         if request.path == "/v2/" and stream.status in {200, 401}:
             # Docker up to 1.9 takes a registry without this header for one of the v1 protocol.

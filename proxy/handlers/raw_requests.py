@@ -22,14 +22,13 @@ from proxy.errors import (
     RequestInvalid,
     UpstreamError,
 )
+from proxy.handlers.exchange import HOST
 from proxy.handlers.middleware import Handler, render
 
 MAX_LINE: Final = 16 << 10  # the request line; an upload's state stands in it
 MAX_FIELD: Final = 64 << 10  # one header; some token services make tokens of more than 8 KiB
 METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
-# As RFC 3986 has it, without user information; Location and Link are built from it.
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 # How aiohttp's parser cites a request line whose method it does not know.
 _UNKNOWN_METHOD: Final = re.compile(r"b'[A-Za-z!#$%&*+.^_`|~0-9-]+ \S+ HTTP/1\.[01]'")
 _TLS_HANDSHAKE: Final = "Received HTTPS traffic on an HTTP port"
@@ -43,7 +42,7 @@ async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise MethodNotAllowed("no endpoint of the registry API has this method")
     if not HttpVersion10 <= request.version <= HttpVersion11:
         raise RequestInvalid("expected HTTP/1.0 or HTTP/1.1")
-    if _HOST.fullmatch(request.headers.get(hdrs.HOST, "localhost")) is None:
+    if HOST.fullmatch(request.headers.get(hdrs.HOST, "localhost")) is None:
         raise RequestInvalid("the Host header holds no host")
     coding = request.headers.get(hdrs.TRANSFER_ENCODING)
     if coding is not None and (coding.lower() != "chunked" or request.version < HttpVersion11):

@@ -3,6 +3,7 @@
 import hashlib
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 _PURPOSE: Final = b"regshim inventory addresses"
@@ -31,6 +32,7 @@ class Addresses:
         return "#" + hashlib.blake2b(address.encode(), key=self._key, digest_size=6).hexdigest()
 
 
+@lru_cache(4096)
 def _address(text: str) -> str:
     """Return an IP address as it is commonly written; empty for what is none."""
     try:

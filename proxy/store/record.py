@@ -42,7 +42,9 @@ class Translation(msgspec.Struct, frozen=True):
     `source` is the digest of the manifest that the upstream must confirm before this is
     shown to anybody. Of a translated index, `children` are the translated digests that it
     points to, and `left_out` the images that could not be translated, with their reasons.
-    `tag` is the tag that schema 1 names. `created_by` is the version that made it.
+    `tag` is the tag that schema 1 names. `created_by` is the version that made it, for whoever
+    looks into a store. Found by digest, `sources` are all that became this manifest, the last
+    one first: images that differ in what a translation drops become the same one.
     """
 
     body: bytes
@@ -55,6 +57,7 @@ class Translation(msgspec.Struct, frozen=True):
     left_out: tuple[LeftOut, ...] = ()
     tag: str = ""
     created_by: str = CREATED_BY
+    sources: tuple[Digest, ...] = ()
 
 
 class Store(Protocol):

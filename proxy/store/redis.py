@@ -17,6 +17,8 @@ from redis.exceptions import RedisError
 from proxy.store.entries import StoreFailedError
 
 PREFIX: Final = "regshim:"
+# redis-py's own, the socket's, and what its parser makes of something that is no redis.
+_FAILURES: Final = (RedisError, OSError, ValueError, TypeError)
 
 Client: TypeAlias = "Redis | RedisCluster"
 
@@ -35,9 +37,11 @@ class RedisEntries:
                 pipeline.get(PREFIX + name)
                 pipeline.expire(PREFIX + name, self._ttl)
                 value, _ = await pipeline.execute()
-        except (RedisError, OSError) as error:
+        except _FAILURES as error:
             raise failure(error) from error
-        return None if value is None else bytes(value)
+        if value is not None and not isinstance(value, bytes):
+            raise StoreFailedError("redis: answered with something else than a value")
+        return value
 
     async def put(self, entries: Mapping[str, bytes]) -> None:
         """Keep these entries."""
@@ -46,7 +50,7 @@ class RedisEntries:
                 for name, value in entries.items():
                     pipeline.set(PREFIX + name, value, ex=self._ttl)
                 await pipeline.execute()
-        except (RedisError, OSError) as error:
+        except _FAILURES as error:
             raise failure(error) from error
 
     async def close(self) -> None:

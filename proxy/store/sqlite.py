@@ -22,7 +22,8 @@ MIGRATIONS: Final = (
     "CREATE INDEX entries_by_use ON entries (used)",
 )
 _USE_IS_WORTH_WRITING: Final = 3600
-_EVICTED_AT_ONCE: Final = 0.1
+_EVICTED_AT_ONCE: Final = 10
+_STEPS_AT_ONCE: Final = 10
 
 
 class SqliteEntries:
@@ -74,16 +75,18 @@ class SqliteEntries:
             self._make_room(connection)
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
-        """Delete the least recently used tenth while the file is over its bound."""
-        while _bytes_in_use(connection) > self._max_bytes:
-            count = connection.execute("SELECT count(*) FROM entries").fetchone()[0]
-            deleted = connection.execute(
+        """Delete what was used least recently while the file is over its bound.
+
+        A little at each put, which adds less: a large deletion would keep others waiting.
+        """
+        for _ in range(_STEPS_AT_ONCE):
+            if _bytes_in_use(connection) <= self._max_bytes:
+                return
+            connection.execute(
                 "DELETE FROM entries WHERE name IN"
                 " (SELECT name FROM entries ORDER BY used LIMIT ?)",
-                (int(count * _EVICTED_AT_ONCE) + 1,),
+                (_EVICTED_AT_ONCE,),
             )
-            if deleted.rowcount < 1:
-                return
 
 
 def _bytes_in_use(connection: sqlite3.Connection) -> int:

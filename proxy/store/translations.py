@@ -2,9 +2,9 @@
 
 Three kinds, each in a name space of its own:
 
-- `k:<hash of a key>` says which translated digest a key leads to, and from which source;
-- `d:<repository>@<translated digest>` holds the translated manifest;
-- `s:<repository>@<digest>` holds a document of the upstream.
+- `k:<upstream>:<hash of a key>` says which translated digest a key leads to, from which source;
+- `d:<upstream>:<repository>@<translated digest>` holds the translated manifest;
+- `s:<upstream>:<repository>@<digest>` holds a document of the upstream.
 
 The rules version is part of the hash: after a change of the rules what was made before is no
 longer found by key, while whoever was told its digest still finds it.
@@ -23,6 +23,7 @@ from proxy.store.record import LeftOut, Translation, TranslationKey
 
 # To be raised with every change of what a translation results in.
 RULES_VERSION: Final = 1
+_MOST_SOURCES: Final = 8
 
 
 class _Lead(msgspec.Struct, frozen=True, array_like=True):
@@ -41,10 +42,17 @@ _translations: Final = msgspec.msgpack.Decoder(Translation)
 
 
 class Translations:
-    """A Store over any Entries."""
+    """A Store over any Entries.
 
-    def __init__(self, entries: Entries, *, rules_version: int = RULES_VERSION) -> None:
+    `upstream` is the URL of the registry that all of it is about: proxies of different
+    registries may share a store, and one may get another upstream.
+    """
+
+    def __init__(
+        self, entries: Entries, *, upstream: str = "", rules_version: int = RULES_VERSION
+    ) -> None:
         self._entries = entries
+        self._scope = hashlib.sha256(upstream.encode()).hexdigest()[:16]
         self._rules_version = rules_version
 
     async def get(self, key: TranslationKey) -> Translation | None:
@@ -61,14 +69,14 @@ class Translations:
             source_type=lead.source_type,
             children=lead.children,
             left_out=lead.left_out,
+            sources=(),
         )
 
     async def get_by_digest(self, repository: Repository, digest: Digest) -> Translation | None:
-        """Return the translation of that digest if it was made in `repository`, or None.
-
-        Of several sources that became the same manifest, the last one is told.
-        """
-        found: Translation | None = await self._read(_translations, f"d:{repository}@{digest}")
+        """Return the translation of that digest if it was made in `repository`, or None."""
+        found: Translation | None = await self._read(
+            _translations, self._name("d", repository, digest)
+        )
         return found
 
     async def put(self, key: TranslationKey, translation: Translation) -> None:
@@ -80,20 +88,21 @@ class Translations:
             translation.children,
             translation.left_out,
         )
-        await self._entries.put(
-            {
-                f"d:{translation.repository}@{translation.digest}": _encode(translation),
-                self._key_name(key): _encode(lead),
-            }
+        known = await self.get_by_digest(translation.repository, translation.digest)
+        others = [] if known is None else [one for one in known.sources if one != lead.source]
+        kept = msgspec.structs.replace(
+            translation, sources=(lead.source, *others[: _MOST_SOURCES - 1])
         )
+        name = self._name("d", translation.repository, translation.digest)
+        await self._entries.put({name: _encode(kept), self._key_name(key): _encode(lead)})
 
     async def get_document(self, repository: Repository, digest: Digest) -> bytes | None:
         """Return a document of the upstream that was put, or None."""
-        return await self._entries.get(f"s:{repository}@{digest}")
+        return await self._entries.get(self._name("s", repository, digest))
 
     async def put_document(self, repository: Repository, digest: Digest, content: bytes) -> None:
         """Keep a document of the upstream, verified by its digest."""
-        await self._entries.put({f"s:{repository}@{digest}": content})
+        await self._entries.put({self._name("s", repository, digest): content})
 
     async def close(self) -> None:
         """Let go of files and connections."""
@@ -111,4 +120,8 @@ class Translations:
 
     def _key_name(self, key: TranslationKey) -> str:
         fields = msgspec.structs.astuple(key)
-        return "k:" + hashlib.sha256(_encode((self._rules_version, *fields))).hexdigest()
+        hashed = hashlib.sha256(_encode((self._rules_version, *fields))).hexdigest()
+        return f"k:{self._scope}:{hashed}"
+
+    def _name(self, kind: str, repository: Repository, digest: Digest) -> str:
+        return f"{kind}:{self._scope}:{repository}@{digest}"

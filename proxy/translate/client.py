@@ -193,7 +193,7 @@ def _accepted(
     accept: Iterable[str], no_accept: frozenset[Format]
 ) -> tuple[frozenset[Format], frozenset[MediaType], frozenset[str], str]:
     """Read Accept as a set: (formats, indexes, other media types, reason)."""
-    named = _media_ranges(accept)
+    named, refused = _media_ranges(accept)
     types = {known for text in named if (known := manifest_type(text)) is not None}
     others = frozenset(text for text in named if manifest_type(text) is None) - _WILDCARDS
     if types:
@@ -201,13 +201,15 @@ def _accepted(
         indexes = frozenset(one for one in types if one.is_index)
         return formats, indexes, others, "its Accept header names these types"
     if not named.isdisjoint(_WILDCARDS):
-        return ALL_FORMATS, ALL_INDEXES, others, "its Accept header takes anything"
+        never = {known for text in refused if (known := manifest_type(text)) is not None}
+        formats = ALL_FORMATS - {one.image_format for one in never if not one.is_index}
+        return formats, ALL_INDEXES - never, others, "its Accept header takes anything"
     indexes = ALL_INDEXES if no_accept == ALL_FORMATS else frozenset()
     return no_accept, indexes, others, "its Accept header names no manifest type"
 
 
-def _media_ranges(accept: Iterable[str]) -> set[str]:
-    """Return the media ranges of all Accept lines, normalised, without those of q=0."""
+def _media_ranges(accept: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Return the media ranges of all Accept lines, normalised: those wanted, those of q=0."""
     ranges: set[str] = set()
     refused: set[str] = set()
     for line in accept:
@@ -215,7 +217,7 @@ def _media_ranges(accept: Iterable[str]) -> set[str]:
             text = normalise(item)
             if text:
                 (refused if _is_refused(item) else ranges).add(text)
-    return ranges - refused
+    return ranges - refused, refused
 
 
 def _is_refused(item: str) -> bool:

@@ -10,10 +10,11 @@ from typing import Final
 from proxy.errors import NoPlatform
 from proxy.spec.descriptor import Descriptor, Platform
 
-# A CPU of the first runs the others too, best first. A Docker User-Agent says `arm` without
-# a variant; what such hosts are today is v7 (containerd assumes the same).
-_ARM: Final = ("v7", "v6", "v5")
-_ASSUMED_VARIANT: Final = {"arm": "v7", "arm64": "v8"}
+# A CPU of one variant runs those behind it too, best first. What is not told is assumed as
+# containerd does: a Docker User-Agent says `arm` without a variant, and such hosts are v7 today.
+_RUNS: Final = {"arm": ("v7", "v6", "v5"), "amd64": ("v4", "v3", "v2", "v1")}
+_ASSUMED_VARIANT: Final = {"arm": "v7", "arm64": "v8", "amd64": "v1"}
+_LAST: Final = 9
 
 
 def select(images: Sequence[Descriptor], platforms: Sequence[Platform]) -> Descriptor:
@@ -52,11 +53,13 @@ def _rank(offered: Platform | None, wanted: Platform) -> int | None:
     variant, wanted_variant = _variant(offered), _variant(wanted)
     if variant == wanted_variant:
         return 0
-    if offered.architecture == "arm" and {variant, wanted_variant} <= set(_ARM):
-        steps = _ARM.index(variant) - _ARM.index(wanted_variant)
-        return steps if steps > 0 else None
-    # An entry without a variant (amd64 beside amd64/v3) is made for every CPU of its kind.
-    return len(_ARM) if not offered.variant else None
+    ladder = _RUNS.get(offered.architecture, ())
+    if {variant, wanted_variant} <= set(ladder):
+        steps = ladder.index(variant) - ladder.index(wanted_variant)
+        if steps > 0:
+            return steps
+    # An entry without a variant is meant for every CPU of its kind.
+    return _LAST if not offered.variant else None
 
 
 def _variant(platform: Platform) -> str:

@@ -135,10 +135,15 @@ class UpstreamRegistry:
         return Document(stream.status, stream.headers, body)
 
     async def blob(
-        self, repository: Repository, digest: Digest, headers: Headers, limit: int
+        self,
+        repository: Repository,
+        digest: Digest,
+        headers: Headers,
+        limit: int,
+        query: str = "",
     ) -> Document:
         """GET a small blob; with status 200 its bytes are those of `digest` or DigestMismatch."""
-        target = f"/v2/{repository}/blobs/{digest}"
+        target = f"/v2/{repository}/blobs/{digest}{query}"
         stream = await self.open("GET", target, headers, follow=True, kind="config")
         body = await stream.read(limit, "config blob")
         if stream.status == 200:

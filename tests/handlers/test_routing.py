@@ -176,3 +176,12 @@ def test_route__linear_time(filler: str) -> None:
         return best
 
     assert seconds(200_000) < 40 * seconds(20_000) + 0.01
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/..;/admin", "/v2/x/%2e%2e;/y", "/v2/..%3b/x", "/v2/.;a=b/x", "/v2/x/%2E%2E%3Bz"]
+)
+def test_route__path_parameters_bend_nothing(path: str) -> None:
+    """Servlet containers read `..;` as `..`: such a path is refused too."""
+    with pytest.raises(RequestInvalid):
+        route(path)

@@ -234,3 +234,18 @@ async def test_put__given_up_waiting_leaves_no_transaction(tmp_path: Path) -> No
         await entries.put({"b": b"2"})
 
         assert b"2" == await entries.get("b")
+
+
+async def test_damage__others_follow_to_the_fresh_file(tmp_path: Path) -> None:
+    """When one process has set the file aside, another goes on in the fresh one."""
+    path = tmp_path / "store.db"
+    async with opened(path) as one, opened(path) as other:
+        await one.put({"a": b"1"})
+        await other.put({"b": b"2"})
+        path.rename(tmp_path / "store.db.damaged-0")
+        await one.put({"c": b"3"})
+        await other.put({"d": b"4"})
+
+        assert [b"3", b"4"] == [await other.get("c"), await one.get("d")]
+    async with opened(path) as later:
+        assert [b"3", b"4"] == [await later.get("c"), await later.get("d")]

@@ -68,3 +68,25 @@ async def test_close__both() -> None:
     await tiers.close()
 
     assert (0, 0) == (near.size, far.size)
+
+
+async def test_get__use_from_memory_is_use_of_the_durable_store() -> None:
+    """What is read from memory for hours is read far now and then, and put back if it is gone."""
+    now = 0.0
+    near, far = Counting(), Counting()
+    tiers = TieredEntries(near, far, clock=lambda: now)
+    await tiers.put({"a": b"1"})
+    for _ in range(5):
+        await tiers.get("a")
+
+    assert 0 == far.gets
+    now += 3601
+    await tiers.get("a")
+    await tiers.get("a")
+
+    assert 1 == far.gets
+    await far.close()
+    now += 3601
+    await tiers.get("a")
+
+    assert b"1" == await far.get("a")

@@ -6,7 +6,7 @@ from proxy.spec.digest import digest_of
 from proxy.store.memory import MemoryEntries
 from proxy.store.record import CREATED_BY
 from proxy.store.translations import Translations
-from tests.store.contract import APP, OTHER, key_of, translation_of
+from tests.store.contract import APP, OTHER, by_digest, key_of, translation_of
 
 
 async def test_get__made_by_other_rules() -> None:
@@ -17,7 +17,7 @@ async def test_get__made_by_other_rules() -> None:
     await old.put(key_of(), translation)
 
     assert await new.get(key_of()) is None
-    assert translation == await new.get_by_digest(APP, translation.digest)
+    assert translation == await by_digest(new, APP, translation.digest)
     assert CREATED_BY == translation.created_by
 
 
@@ -40,7 +40,7 @@ async def test_get__lead_to_what_is_gone() -> None:
     store = Translations(entries)
     translation = translation_of()
     await store.put(key_of(), translation)
-    await entries.put({f"d:{APP}@{translation.digest}": b""})
+    await entries.put({store._name("d", APP, translation.digest): b""})
 
     assert await store.get(key_of()) is None
 

@@ -42,6 +42,7 @@ def docker(version: str, arch: str = "amd64") -> str:
         (["*/*"], ALL_FORMATS),
         (["application/*"], ALL_FORMATS),
         (["*/*;q=0"], {SCHEMA1}),
+        ([f"{MediaType.OCI_MANIFEST};q=0, */*"], {SCHEMA1, SCHEMA2}),
         (list(DOCKER), {SCHEMA1, SCHEMA2}),
         ([", ".join(DOCKER)], {SCHEMA1, SCHEMA2}),
         ([MediaType.OCI_MANIFEST, "*/*"], {OCI}),

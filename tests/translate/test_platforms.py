@@ -25,6 +25,8 @@ def image(platform: str | None, number: int = 0) -> Descriptor:
         ("linux/amd64", ["linux/amd64/v3", "linux/amd64"], 1),
         ("linux/amd64/v3", ["linux/amd64", "linux/amd64/v3"], 1),
         ("linux/amd64/v3", ["linux/amd64"], 0),
+        ("linux/amd64", ["linux/amd64/v1"], 0),
+        ("linux/amd64/v3", ["linux/amd64/v1", "linux/amd64/v2"], 1),
         ("linux/arm64", ["linux/arm64/v8"], 0),
         ("linux/arm64/v8", ["linux/arm64"], 0),
         ("linux/arm", ["linux/arm/v5", "linux/arm/v6", "linux/arm/v7"], 2),

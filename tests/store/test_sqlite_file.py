@@ -1,0 +1,74 @@
+"""One sqlite file: versions, damage, one thread. What is kept in it is tested with its keeper."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.store.entries import StoreFailedError
+from proxy.store.sqlite_file import SqliteFile
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+STEPS = ("CREATE TABLE a (x)", "CREATE TABLE b (x)")
+
+
+def tables(connection: sqlite3.Connection) -> list[str]:
+    """Return the names of all tables."""
+    return [name for (name,) in connection.execute("SELECT name FROM sqlite_master ORDER BY name")]
+
+
+async def test_use__brought_to_the_newest_version(tmp_path: Path) -> None:
+    """A file of an older version takes the steps that it lacks, one that has all takes none."""
+    path = tmp_path / "f.db"
+    for steps, expected in ((STEPS[:1], ["a"]), (STEPS, ["a", "b"]), (STEPS, ["a", "b"])):
+        file = SqliteFile(path, steps)
+
+        assert expected == await file.use(tables)
+        await file.close()
+
+
+async def test_use__file_of_the_future(tmp_path: Path) -> None:
+    """A file that a newer version made is left alone."""
+    path = tmp_path / "f.db"
+    newer, older = SqliteFile(path, STEPS), SqliteFile(path, STEPS[:1])
+    await newer.use(tables)
+    with pytest.raises(StoreFailedError, match="newer regshim"):
+        await older.use(tables)
+
+    assert ["a", "b"] == await newer.use(tables)
+    await newer.close()
+    await older.close()
+
+
+async def test_use__damaged_is_set_aside(tmp_path: Path) -> None:
+    """What is no database is kept under another name, and a fresh file begun."""
+    path = tmp_path / "f.db"
+    path.write_bytes(b"no database" * 1000)
+    file = SqliteFile(path, STEPS, clock=lambda: 77.0)
+
+    assert ["a", "b"] == await file.use(tables)
+    assert b"no database" * 1000 == (tmp_path / "f.db.damaged-77").read_bytes()
+    await file.close()
+
+
+async def test_use__always_in_one_thread(tmp_path: Path) -> None:
+    """Every use is in the same thread, and not in that of the loop."""
+    file = SqliteFile(tmp_path / "f.db", STEPS)
+    threads = {await file.use(lambda _: threading.get_ident()) for _ in range(3)}
+
+    assert 1 == len(threads)
+    assert threading.get_ident() not in threads
+    await file.close()
+
+
+async def test_close__never_used(tmp_path: Path) -> None:
+    """A file that was never used can be closed."""
+    file = SqliteFile(tmp_path / "f.db", STEPS)
+    await file.close()
+
+    assert not (tmp_path / "f.db").exists()

@@ -1,0 +1,86 @@
+"""The README's commands, run as a newcomer would: a fresh checkout, an empty HOME, nothing else."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.checkout import fresh_checkout, fresh_environment
+from tests.docs.pages import README, blocks
+from tests.peers import require_peer
+from tests.sample_server import sample_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INSTALL_SECONDS = 240
+# `make test` of the checkout must not come back here, and has been run as a whole by whoever runs
+# this: a part of the suite tells whether the command works. So few tests cover less than all do.
+PART = {
+    "PYTEST_ADDOPTS": "-m 'not peer' tests/spec tests/test_errors.py",
+    "LEAST_CORE_COVERAGE": "0",
+    "LEAST_COVERAGE": "0",
+}
+# What the printed curl lines get, in their order.
+PROMISED = (
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.index.v1+json",
+)
+
+
+def commands() -> list[str]:
+    """Return the commands of the README's shell blocks, without comments."""
+    lines = "".join(blocks(README, "sh")).splitlines()
+    return [shlex.join(words) for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def test_readme__two_commands() -> None:
+    """The README's shell blocks hold two commands; the test below runs just these."""
+    assert commands() == ["make run", "make test"]
+
+
+@pytest.mark.peer
+def test_readme__commands_work(tmp_path: Path) -> None:
+    """`make run` serves what its printed curl lines promise; `make test` passes.
+
+    Both run in a fresh checkout with an empty HOME. `make test` is limited to a part of the
+    suite by PYTEST_ADDOPTS, without this test: it would run itself without end.
+    """
+    for peer in ("make", "curl", "bash"):
+        require_peer(peer)
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = fresh_environment(home)
+    checkout = fresh_checkout(tmp_path / "regshim")
+    run, test = commands()
+
+    with sample_server(
+        shlex.split(run), cwd=checkout, env=environment, seconds=INSTALL_SECONDS
+    ) as said:
+        printed = [line.strip() for line in said.replace("\\\n", " ").splitlines()]
+        curls = [line for line in printed if line.startswith("curl ")]
+        replies = [
+            subprocess.run(["bash", "-c", line], env=environment, capture_output=True, check=True)
+            for line in curls
+        ]
+    types = [re.search(rb"(?im)^content-type: (\S+)\r$", reply.stdout) for reply in replies]
+
+    assert [promised.encode() for promised in PROMISED] == [found and found[1] for found in types]
+    assert all(reply.stdout.startswith(b"HTTP/1.1 200 ") for reply in replies)
+
+    tested = subprocess.run(
+        shlex.split(test),
+        cwd=checkout,
+        env={**environment, **PART},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert tested.returncode == 0, (tested.stdout + tested.stderr)[-4000:]
+    assert re.search(r"=+ [0-9]+ passed.* in ", tested.stdout)
