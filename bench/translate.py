@@ -6,14 +6,13 @@ config bytes to signed body; no network, no store.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import statistics
 import time
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench.images import TIME, make
 from proxy.manifest.image import ImageManifest
 from proxy.manifest.parse import parse
 from proxy.manifest.schema1 import payload_of
@@ -28,52 +27,6 @@ REPEAT = 200
 MICRO = 1e6
 LAYERS = (5, 30, 127)
 KEY = SigningKey(ec.generate_private_key(ec.SECP256R1()))
-TIME = "2024-05-06T07:08:09.123456789Z"
-ENVIRONMENT = [f"VARIABLE_{number}=/usr/local/share/some/place/{number}" for number in range(20)]
-
-
-def digest(text: str) -> str:
-    """Return the digest of a text."""
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-
-
-def make(layers: int, number: int) -> tuple[bytes, bytes]:
-    """Return manifest and config of an image of BuildKit's kind, with half as many empty steps."""
-    history: list[dict[str, object]] = []
-    for step in range(layers):
-        command = f"RUN /bin/sh -c apt-get update && apt-get install thing-{step} >/log # buildkit"
-        history.append(
-            {"created": TIME, "created_by": command, "comment": "buildkit.dockerfile.v0"}
-        )
-        if step % 2:
-            entry = {"created": TIME, "created_by": f"ENV STEP={step}", "empty_layer": True}
-            history.append(entry)
-    config = json.dumps(
-        {
-            "architecture": "amd64",
-            "config": {"Env": ENVIRONMENT, "Cmd": ["/bin/sh"], "Labels": {"number": str(number)}},
-            "created": TIME,
-            "history": history,
-            "os": "linux",
-            "rootfs": {"type": "layers", "diff_ids": [digest(f"{step}") for step in range(layers)]},
-        },
-        separators=(",", ":"),
-    ).encode()
-    layer = "application/vnd.oci.image.layer.v1.tar+gzip"
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MediaType.OCI_MANIFEST,
-        "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json",
-            "size": len(config),
-            "digest": digest(config.decode()),
-        },
-        "layers": [
-            {"mediaType": layer, "size": 1, "digest": digest(f"layer {step}")}
-            for step in range(layers)
-        ],
-    }
-    return json.dumps(manifest).encode(), config
 
 
 def microseconds(task: Callable[..., object], inputs: Iterable[tuple[object, ...]]) -> float:

@@ -1,0 +1,99 @@
+"""From the command to a proxy that is ready: `python -m bench.start`.
+
+Ready is when the admin port answers /readyz with 200, its upstream reached. The second table
+says which imports that time goes to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import re
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from bench.figures import spread, table
+from bench.processes import machine, place
+from bench.static import static
+from tests.peers import HOST, free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
+_PATIENCE = 20.0
+_MOST = 12
+
+
+def until_ready(directory: Path, upstream: str) -> float:
+    """Start a proxy, return the seconds until it is ready, and end it."""
+    port, admin_port = free_port(), free_port()
+    config = directory / f"start-{port}.yaml"
+    sections = {
+        "upstream": {"url": upstream},
+        "listen": {"port": port},
+        "admin": {"port": admin_port},
+        "log": {"level": "error"},
+    }
+    config.write_text(json.dumps(sections), encoding="utf-8")
+    began = time.perf_counter()
+    with subprocess.Popen([sys.executable, "-m", "proxy", "serve", "-c", str(config)]) as process:
+        try:
+            while not _is_ready(admin_port):
+                if process.poll() is not None or time.perf_counter() - began > _PATIENCE:
+                    raise RuntimeError("the proxy did not become ready")
+                time.sleep(0.002)
+            return time.perf_counter() - began
+        finally:
+            process.terminate()
+
+
+def _is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def imports() -> list[tuple[str, ...]]:
+    """Return the packages whose import takes longest, their own dependencies aside."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "import proxy.cli"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [(name, f"{ms:.0f} ms") for name, ms in by_package(done.stderr)[:_MOST]]
+
+
+def by_package(report: str) -> list[tuple[str, float]]:
+    """Return (top-level package, own milliseconds of its modules) of an importtime report."""
+    times: dict[str, float] = {}
+    for own, _, _, module in _LINE.findall(report):
+        package = module.partition(".")[0]
+        times[package] = times.get(package, 0.0) + int(own) / 1e3
+    return sorted(times.items(), key=lambda pair: -pair[1])
+
+
+def main() -> None:
+    """Read the arguments and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+    print(machine())
+    with place() as directory, static(directory) as upstream:
+        seconds = [until_ready(directory, upstream.url) for _ in range(arguments.rounds)]
+    rows = [("command to ready, seconds", spread(seconds).text(), "≤ 0.7")]
+    print(table(("start", "median (least to most)", "target"), rows), "", sep="\n")
+    print(table(("import of the package", "own time"), imports()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Warm pulls by tag, translated: `python -m bench.tags`.
+
+Against docker-registry 2.8 that converts the same images (schema 2 to schema 1) itself, and in
+front of fast upstreams. What docker-registry takes to send the image as it is stored is the
+floor: that much the proxy waits for it. Every answer of the proxy is confirmed by the upstream
+first; identical requests that are under way at the same time share that call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from bench.figures import ratios, spread, table
+from bench.load import MODERN, OLD_DOCKER, Load, apply
+from bench.processes import generated, machine, place, proxy
+from bench.static import MANIFESTS, static
+from tests.images import make_image, push
+from tests.peers import run_docker_registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bench.load import Outcome
+
+_PUSHED_AT_ONCE = 8
+_LAYERS = 10
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to ask, and what of the outcome is compared."""
+
+    name: str
+    load: Load
+    figure: Callable[[Outcome], float]
+    target: str
+    unit: str
+
+
+def _rate(outcome: Outcome) -> float:
+    return outcome.rate
+
+
+def _p50(outcome: Outcome) -> float:
+    return outcome.p50 * 1e3
+
+
+def cases(distinct: int, seconds: float) -> list[Case]:
+    """Return the cases; their ports are set later."""
+    one = Load(port=0, path=f"{MANIFESTS}t{{n}}", headers=OLD_DOCKER, seconds=seconds)
+    alone = replace(one, connections=1)
+    many = replace(one, distinct=distinct)
+    return [
+        Case("one tag, 16 connections", one, _rate, "≥ 4", "requests/s"),
+        Case("one tag, 1 connection", alone, _p50, "≤ 0.6", "ms, p50"),
+        Case(f"{distinct:,} tags, 16 connections", many, _rate, "≥ 1", "requests/s"),
+    ]
+
+
+async def fill(url: str, count: int) -> None:
+    """Push images `bench/app:t0` … to a registry."""
+    bound = asyncio.Semaphore(_PUSHED_AT_ONCE)
+
+    async def one(number: int) -> None:
+        # No two images share a layer: the registry loses a blob that is pushed twice at once.
+        files = [{f"{number}-{layer}": b""} for layer in range(_LAYERS)]
+        image = make_image(layers=files, format="schema2", empty_layers=(1, 3))
+        async with bound:
+            await push(url, "bench/app", f"t{number}", image)
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+
+
+def against_docker_registry(directory: Path, distinct: int, rounds: int, seconds: float) -> str:
+    """Return the table of the proxy beside the registry's own conversion."""
+    home = directory / "registry"
+    home.mkdir()
+    with run_docker_registry(home) as registry, proxy(directory, registry.url) as ours:
+        asyncio.run(fill(registry.url, distinct))
+        rows = []
+        for case in cases(distinct, seconds):
+            # On one connection: docker-registry refuses some images (400) while it converts
+            # two for the first time, for both put the empty layer into its storage.
+            warm = replace(case.load, connections=1, requests=max(case.load.distinct, 50))
+            for port in (registry.port, ours.port):
+                apply(replace(warm, port=port))
+            theirs = replace(case.load, port=registry.port)
+            loads = (theirs, replace(theirs, headers=MODERN), replace(theirs, port=ours.port))
+            figures = [[case.figure(apply(load)) for load in loads] for _ in range(rounds)]
+            converting, plain, own = (list(values) for values in zip(*figures, strict=True))
+            rows.append(
+                (
+                    f"{case.name} ({case.unit})",
+                    *(f"{statistics.median(one):,.1f}" for one in (converting, plain, own)),
+                    ratios(own, converting).text(),
+                    case.target,
+                )
+            )
+    header = (
+        "warm tag GET",
+        "docker-registry converts",
+        "it sends as stored",
+        "regshim",
+        "ratio to converting",
+        "target",
+    )
+    return table(header, rows)
+
+
+def against_fast_upstreams(directory: Path, distinct: int, rounds: int, seconds: float) -> str:
+    """Return the rates of one process in front of upstreams that cost next to nothing."""
+    one, _, many = (case.load for case in cases(distinct, seconds))
+    rows = []
+    with contextlib.ExitStack() as stack:
+        files = stack.enter_context(static(directory, images=1))
+        made = stack.enter_context(generated(directory, layers=10))
+        for name, peer, load in (
+            ("nginx, files: one tag", files, one),
+            (f"generated: {distinct:,} tags", made, many),
+        ):
+            ours = stack.enter_context(proxy(directory, peer.url))
+            load = replace(load, port=ours.port)  # noqa: PLW2901  the case's own port
+            apply(replace(load, requests=max(load.distinct, 50)))
+            rates = [apply(load).rate for _ in range(rounds)]
+            rows.append((name, spread(rates).text(0), "≥ 2,500" if load is not many else ""))
+    return table(("warm tag GET, 16 connections, one process", "requests/s", "target"), rows)
+
+
+def main() -> None:
+    """Read the arguments and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--distinct", type=int, default=1000)
+    arguments = parser.parse_args()
+    print(machine())
+    with place() as directory:
+        options = (directory, arguments.distinct, arguments.rounds, arguments.seconds)
+        print(against_docker_registry(*options), "", against_fast_upstreams(*options), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+{{- define "regshim.name" -}}
+{{- .Chart.Name -}}
+{{- end -}}
+
+{{- define "regshim.fullname" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "regshim.selector" -}}
+app.kubernetes.io/name: {{ include "regshim.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "regshim.labels" -}}
+{{ include "regshim.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "regshim.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "regshim.fullname" .) -}}
+{{- else -}}
+{{- .Values.serviceAccount.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "regshim.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Whether any replica knows any translated digest. */ -}}
+{{- define "regshim.shared" -}}
+{{- $store := dig "cache" "store" "" .Values.config | default "" -}}
+{{- if or .Values.store.urlSecret.name (hasPrefix "redis" $store) -}}true{{- end -}}
+{{- end -}}
+
+{{- /* The config file: the chart's own, and over it what is given. */ -}}
+{{- define "regshim.config" -}}
+{{- $_ := required "config.upstream.url is required: the registry behind the proxy" .Values.config.upstream.url -}}
+{{- $listen := dict "host" "0.0.0.0" "port" 5000 -}}
+{{- if .Values.tls.secretName -}}
+{{- $files := dict "cert_file" "/etc/regshim-tls/tls.crt" "key_file" "/etc/regshim-tls/tls.key" -}}
+{{- $_ := set $listen "tls" $files -}}
+{{- end -}}
+{{- $key := "/var/lib/regshim/signing-key.pem" -}}
+{{- if .Values.signingKey.secret.name -}}
+{{- $key = printf "/etc/regshim-key/%s" .Values.signingKey.secret.key -}}
+{{- end -}}
+{{- $config := dict
+      "listen" $listen
+      "admin" (dict "host" "0.0.0.0" "port" 5001)
+      "translate" (dict "signing_key_file" $key)
+-}}
+{{- if not .Values.store.urlSecret.name -}}
+{{- $_ := set $config "cache" (dict "store" "sqlite:///var/lib/regshim/translations.db") -}}
+{{- end -}}
+{{- mergeOverwrite $config (deepCopy .Values.config) | toYaml -}}
+{{- end -}}

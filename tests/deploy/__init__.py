@@ -1,0 +1,1 @@
+"""What deploy/ carries, tried with the programs that read it."""

@@ -1,0 +1,139 @@
+"""The inventory: written later, many at once; a failing archive hurts nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from proxy.inventory.entry import Entry, Key
+from proxy.inventory.inventory import Inventory
+from proxy.store.entries import StoreFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KEY = Key("docker/1.9.1", "10.0.0.1", "lib/app")
+WAY = "oci→schema1"
+NOW = 1000.0
+
+
+class Archive:
+    """An archive in a list that counts calls, and fails while it is told to."""
+
+    def __init__(self) -> None:
+        self.kept: list[Entry] = []
+        self.writes: list[int] = []
+        self.written = asyncio.Event()
+        self.fails = False
+        self.closed = False
+
+    async def add(self, changes: Sequence[Entry]) -> None:
+        """Keep the changes as they come."""
+        await asyncio.sleep(0)
+        if self.fails:
+            raise StoreFailedError("the disk is gone")
+        self.kept += changes
+        self.writes.append(len(changes))
+        self.written.set()
+
+    async def read(self, since: float) -> list[Entry]:
+        """Return what was kept."""
+        if self.fails:
+            raise StoreFailedError("the disk is gone")
+        return [entry for entry in self.kept if entry.last_seen >= since]
+
+    async def close(self) -> None:
+        """Be closed."""
+        self.closed = True
+
+
+def inventory_over(archive: Archive | None, *, pause: float = 3600) -> Inventory:
+    """Return an inventory whose clock stands still."""
+    return Inventory(archive, max_entries=1000, retention=90, pause=pause, clock=lambda: NOW)
+
+
+async def test_entries__in_memory() -> None:
+    """Without an archive the process's own memory is the list."""
+    inventory = inventory_over(None)
+    async with inventory.writing():
+        inventory.sent(KEY, WAY)
+
+        assert ([Entry(*KEY, NOW, NOW, 1, {WAY: 1})], True) == await inventory.entries()
+        assert not inventory.durable
+
+
+async def test_entries__of_the_archive_with_the_latest() -> None:
+    """With an archive its entries are the list, and what was just recorded is among them."""
+    archive = Archive()
+    archive.kept = [Entry("docker/1.8.3", "10.0.0.2", "other", 950, 950, 1)]
+    inventory = inventory_over(archive)
+    inventory.refused(KEY, "ZstdLayer", "zstd")
+    entries, whole = await inventory.entries()
+
+    assert whole
+    assert ["10.0.0.2", "10.0.0.1"] == [entry.address for entry in entries]
+
+
+async def test_entries__past_the_retention() -> None:
+    """Who was last seen before the retention is not on the list."""
+    archive = Archive()
+    archive.kept = [Entry("docker/1.8.3", "10.0.0.2", "other", 1, 909, 1)]
+
+    assert ([], True) == await inventory_over(archive).entries()
+
+
+async def test_writing__off_the_path_and_together() -> None:
+    """Recording writes nothing; a moment later all goes in one write."""
+    archive = Archive()
+    inventory = inventory_over(archive, pause=0.01)
+    async with inventory.writing():
+        for number in range(100):
+            inventory.sent(Key("docker/1.9.1", f"10.0.0.{number}", "a"), WAY)
+
+        assert [] == archive.writes
+        await archive.written.wait()
+
+        assert [100] == archive.writes
+    assert archive.closed
+
+
+async def test_writing__the_rest_at_the_end() -> None:
+    """What was recorded just before the end is written, however long the pause."""
+    archive = Archive()
+    async with asyncio.timeout(5):
+        async with inventory_over(archive).writing():
+            pass
+        inventory = inventory_over(archive)
+        async with inventory.writing():
+            inventory.sent(KEY, WAY)
+
+    assert [KEY] == [entry.key for entry in archive.kept]
+
+
+async def test_writing__archive_away_for_a_while() -> None:
+    """Changes that cannot be written are kept and go later, each counted once."""
+    archive = Archive()
+    archive.fails = True
+    inventory = inventory_over(archive, pause=0.01)
+    async with inventory.writing():
+        inventory.sent(KEY, WAY)
+        entries, whole = await inventory.entries()
+
+        assert ([KEY], False) == ([entry.key for entry in entries], whole)
+        inventory.sent(KEY, WAY)
+        archive.fails = False
+        async with asyncio.timeout(5):
+            await archive.written.wait()
+
+    assert [(KEY, 2)] == [(entry.key, entry.pulls) for entry in archive.kept]
+
+
+async def test_writing__in_portions() -> None:
+    """Much at once goes in several writes, so that none of them holds a store up."""
+    archive = Archive()
+    inventory = inventory_over(archive)
+    for number in range(700):
+        inventory.sent(Key("docker/1.9.1", f"10.0.{number}", "a"), WAY)
+    await inventory.write()
+
+    assert [500, 200] == archive.writes

@@ -1,0 +1,91 @@
+"""The inventory in redis: the contract, expiry, failures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis.asyncio
+
+from proxy.inventory.redis import INDEX, RedisArchive
+from proxy.store.entries import StoreFailedError
+from proxy.store.redis import connect
+from tests.inventory.contract import NOW, ArchiveContract, entry_of
+from tests.peers import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.inventory.contract import Open
+    from tests.peers import Peer
+
+pytestmark = pytest.mark.peer
+
+
+@pytest.fixture
+async def open_archive(redis_server: Peer) -> AsyncIterator[Open]:
+    """Give a function that opens an archive on the one server of the test."""
+    opened: list[RedisArchive] = []
+
+    def one(*, retention: float = 1e6, max_entries: int = 10_000) -> RedisArchive:
+        archive = RedisArchive(
+            connect(f"redis://{redis_server.address}/0", timeout=5),
+            retention=retention,
+            max_entries=max_entries,
+            clock=lambda: NOW,
+        )
+        opened.append(archive)
+        return archive
+
+    yield one
+    for archive in opened:
+        await archive.close()
+
+
+class TestRedisArchive(ArchiveContract):
+    """The contract."""
+
+
+async def test_add__everything_expires(open_archive: Open, redis_server: Peer) -> None:
+    """Every key has the retention as its time to live: a proxy that is gone leaves nothing."""
+    await open_archive(retention=1000).add([entry_of("10.0.0.1"), entry_of("10.0.0.2")])
+    plain = redis.asyncio.Redis.from_url(f"redis://{redis_server.address}/0")
+    lives = [await plain.ttl(key) for key in await plain.keys("*")]
+    await plain.aclose()
+
+    assert [1000] * 3 == lives
+
+
+async def test_add__dropped_entries_leave_no_hash(open_archive: Open, redis_server: Peer) -> None:
+    """What goes past the bound goes whole."""
+    archive = open_archive(max_entries=2)
+    await archive.add([entry_of(f"10.0.0.{n}", at=NOW - n) for n in range(5)])
+    plain = redis.asyncio.Redis.from_url(f"redis://{redis_server.address}/0")
+    keys = await plain.keys("*")
+    await plain.aclose()
+
+    assert 3 == len(keys)
+
+
+async def test_read__entry_that_has_just_expired(open_archive: Open, redis_server: Peer) -> None:
+    """A name in the index whose hash is gone is left out."""
+    archive = open_archive()
+    await archive.add([entry_of("10.0.0.1"), entry_of("10.0.0.2", at=NOW - 1)])
+    plain = redis.asyncio.Redis.from_url(f"redis://{redis_server.address}/0")
+    newest: Any = await plain.zrange(INDEX, 0, 0, desc=True)
+    await plain.delete(*newest)
+    await plain.aclose()
+
+    assert ["10.0.0.2"] == [one.address for one in await archive.read(0)]
+
+
+async def test_failure__down() -> None:
+    """A server that cannot be reached is a failure whose words hold no secret."""
+    client = connect(f"redis://user:hunter2@127.0.0.1:{free_port()}/0", timeout=1)
+    archive = RedisArchive(client, retention=1, max_entries=1)
+    for call in (archive.read(0), archive.add([entry_of()])):
+        with pytest.raises(StoreFailedError) as caught:
+            await call
+
+        assert "hunter2" not in str(caught.value)
+    await archive.close()
