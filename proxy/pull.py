@@ -53,6 +53,7 @@ class _Stored(msgspec.Struct, frozen=True):
     media_type: MediaType
     digest: Digest
     body: bytes | None = None
+    platform: Platform | None = None
 
 
 class Puller:
@@ -158,12 +159,12 @@ class Puller:
         request.note(f"pick the image for {child.platform or 'any platform'}: {child.digest}")
         digest, known = parse_digest(child.digest), manifest_type(child.media_type)
         if known is not None:
-            return _Stored(known, digest)
+            return _Stored(known, digest, platform=child.platform)
         body = await self._sources.manifest(request, digest)
         shown = stored_type(body, None)
         if shown is None or shown.is_index:
             raise UpstreamInvalid(f"the child {digest} of this index is no image")
-        return _Stored(shown, digest, body)
+        return _Stored(shown, digest, body, child.platform)
 
     async def _known(self, request: PullRequest, key: TranslationKey) -> Translation | None:
         """Return what the store has under `key`, if all that it points to is there too."""
@@ -212,6 +213,7 @@ class Puller:
             ),
             left_out=tuple(child for child in children if isinstance(child, LeftOut)),
             tag=key.tag,
+            platform="" if stored.platform is None else str(stored.platform),
         )
         await self._store.put(key, translation)
         return translation
@@ -263,7 +265,7 @@ class Puller:
         key = _key(request, Tag(""), digest, target)
         try:
             translation = await self._store.get(key) or await self._translation(
-                request, key, _Stored(media_type, digest)
+                request, key, _Stored(media_type, digest, platform=image.platform)
             )
         except NotTranslatable as error:
             request.note(f"leave out {image.platform}: {error.message}")

@@ -18,7 +18,8 @@ from proxy.errors import (
 )
 from proxy.spec.digest import Digest
 from proxy.spec.media_types import MediaType
-from proxy.spec.reference import Tag
+from proxy.spec.reference import Repository, Tag
+from proxy.store.record import CREATED_BY
 from tests.images import Image, Index, Schema1, make_image, make_index, make_schema1, push
 from tests.images import verify_schema1 as verified
 from tests.pulling import pulling, request
@@ -649,3 +650,18 @@ async def test_by_tag__cookies_are_credentials_too(registry: Registry) -> None:
     assert {"session=alice", "session=mallory"} == {
         seen.headers["Cookie"] for seen in registry.requests if "manifests" in seen.path_qs
     }
+
+
+async def test_record__says_what_it_is_of(registry: Registry) -> None:
+    """A kept translation tells its tag, its platform, its source and who made it."""
+    stored = index()
+    await push(registry, "lib/app", TAG, stored)
+    user_agent = "docker/1.9.1 os/linux arch/arm64"
+    async with pulling(registry) as puller:
+        answer = await puller.by_tag(request(user_agent=user_agent), TAG)
+        assert answer.manifest is not None
+        record = await puller._store.get_by_digest(Repository("lib/app"), answer.manifest.digest)
+
+    assert record is not None
+    assert (TAG, "linux/arm64", CREATED_BY) == (record.tag, record.platform, record.created_by)
+    assert stored.children[1].digest == record.source
