@@ -34,7 +34,8 @@ class MemoryEntries:
         """Keep these entries; one larger than the whole store is not kept."""
         for name, value in entries.items():
             if _size(value) <= self._entries.maxsize:
-                self._entries[name] = value
+                # A copy: what an encoder made has spare room behind it, up to a third.
+                self._entries[name] = bytes(memoryview(value))
             else:
                 self._entries.pop(name, None)
 

@@ -42,9 +42,10 @@ class Translation(msgspec.Struct, frozen=True):
     `source` is the digest of the manifest that the upstream must confirm before this is
     shown to anybody. Of a translated index, `children` are the translated digests that it
     points to, and `left_out` the images that could not be translated, with their reasons.
-    `tag` is the tag that schema 1 names, `platform` that of an image out of an index. `created_by` is the version that made it, for whoever
-    looks into a store. Found by digest, `sources` are all that became this manifest, the last
-    one first: images that differ in what a translation drops become the same one.
+    `tag` is the tag that schema 1 names, `platform` that of an image out of an index, and
+    `created_by` the version that made it, for whoever looks into a store. Found by digest,
+    `sources` are all that became this manifest, the last one first: images that differ in
+    what a translation drops become the same one.
     """
 
     body: bytes
