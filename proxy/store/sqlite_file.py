@@ -10,6 +10,7 @@ promise.
 """
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from proxy.store.entries import StoreFailedError
 _Result = TypeVar("_Result")
 
 _BUSY_SECONDS: Final = 1.0
+_BUSY_PAUSE_SECONDS: Final = 0.01
 _log: Final = structlog.get_logger("regshim")
 
 
@@ -39,6 +41,7 @@ class SqliteFile:
     ) -> None:
         self._path, self._migrations, self._clock = path, migrations, clock
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
 
     async def use(self, function: Callable[[sqlite3.Connection], _Result]) -> _Result:
@@ -59,13 +62,18 @@ class SqliteFile:
     def _use(self, function: Callable[[sqlite3.Connection], _Result]) -> _Result:
         """Use the file; after damage the next call begins a fresh one."""
         try:
+            if self._connection is not None and self._opened != _identity(self._path):
+                self._close()  # another process has set it aside
             if self._connection is None:
                 self._connection = self._open()
+                self._opened = _identity(self._path)
             return function(self._connection)
         except sqlite3.Error as error:
             if _is_damage(error):
                 self._close()
-                self._set_aside(error)
+                # A fresh file that another process has begun meanwhile is left alone.
+                if self._opened == _identity(self._path):
+                    self._set_aside(error)
             raise StoreFailedError(f"sqlite: {error}") from error
 
     def _open(self) -> sqlite3.Connection:
@@ -78,7 +86,9 @@ class SqliteFile:
             return _open(self._path, self._migrations)
 
     def _set_aside(self, error: sqlite3.Error) -> None:
-        aside = self._path.with_name(f"{self._path.name}.damaged-{int(self._clock())}")
+        aside = self._path.with_name(
+            f"{self._path.name}.damaged-{int(self._clock())}-{os.getpid()}"
+        )
         try:
             self._path.replace(aside)
             for suffix in ("-wal", "-shm"):
@@ -95,7 +105,7 @@ def _open(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
         path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _switch_to_wal(connection)
         # In WAL this survives a killed process; a lost machine may lose the last entries.
         connection.execute("PRAGMA synchronous = NORMAL")
         _migrate(connection, migrations)
@@ -103,6 +113,23 @@ def _open(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to WAL; a process that does so at the same time is waited for.
+
+    SQLite's own timeout does not cover this: it would be "locked" at once.
+    """
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
@@ -124,6 +151,15 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
 def _version(connection: sqlite3.Connection) -> int:
     with closing(connection.execute("PRAGMA user_version")) as cursor:
         return int(cursor.fetchone()[0])
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at a path from another one that comes to be there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
