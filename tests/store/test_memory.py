@@ -8,6 +8,7 @@ import tracemalloc
 from proxy.store.memory import ENTRY_OVERHEAD, MemoryEntries
 
 VALUE = 1000
+ENTRIES = 800
 ENTRY = VALUE + ENTRY_OVERHEAD
 
 
@@ -73,13 +74,13 @@ async def test_overhead__covers_what_an_entry_costs() -> None:
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for number in range(5000):
+    for number in range(ENTRIES):
         await entries.put({f"d:some/repository/name@sha256:{number:064x}": value(number)})
     taken = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
 
     assert taken <= entries.size
-    assert taken > 5000 * VALUE
+    assert taken > ENTRIES * VALUE
 
 
 async def test_close__forgets() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ async def test_use__damaged_is_set_aside(tmp_path: Path) -> None:
     file = SqliteFile(path, STEPS, clock=lambda: 77.0)
 
     assert ["a", "b"] == await file.use(tables)
-    assert b"no database" * 1000 == (tmp_path / "f.db.damaged-77").read_bytes()
+    assert b"no database" * 1000 == (tmp_path / f"f.db.damaged-77-{os.getpid()}").read_bytes()
     await file.close()
 
 
@@ -72,3 +73,15 @@ async def test_close__never_used(tmp_path: Path) -> None:
     await file.close()
 
     assert not (tmp_path / "f.db").exists()
+
+
+async def test_use__set_aside_by_another_process(tmp_path: Path) -> None:
+    """Who has the old file open goes on in the one that is there now."""
+    path = tmp_path / "f.db"
+    file = SqliteFile(path, STEPS)
+    await file.use(lambda connection: connection.execute("CREATE TABLE old (x)").close())
+    path.rename(tmp_path / "aside")
+
+    assert ["a", "b"] == [name for name in await file.use(tables) if name != "old"]
+    assert path.exists()
+    await file.close()
