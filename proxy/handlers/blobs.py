@@ -11,6 +11,7 @@ from proxy.handlers.exchange import ACCESS, relay, upstream_headers
 from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.routing import BlobRoute
 from proxy.spec.empty_layer import EMPTY_LAYER, EMPTY_LAYER_DIGEST
+from proxy.spec.http_headers import CONDITIONS
 from proxy.upstream.client import UpstreamRegistry
 
 # Engines inflate what is said to be gzip-encoded; then a gzip layer has not its digest. So no
@@ -18,9 +19,6 @@ from proxy.upstream.client import UpstreamRegistry
 # itself.
 _NO_ENCODING: Final = frozenset({"accept-encoding"})
 _NO_CLAIM: Final = frozenset({"content-encoding"})
-_OF_THE_BLOB: Final = frozenset(
-    {"if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"}
-)
 _LONGEST_TAG_LIST: Final = 64 << 10  # a longer one costs a connection, not memory
 _EMPTY_LAYER_HEADERS: Final = {
     "Content-Type": "application/octet-stream",
@@ -71,7 +69,7 @@ class Blobs:
         whatever reason, is told what the upstream says of the blob itself. Engines ask for the
         empty layer many times at once: identical questions of one client share an answer.
         """
-        asked = [pair for pair in headers if pair[0].lower() not in _OF_THE_BLOB]
+        asked = [pair for pair in headers if pair[0].lower() not in CONDITIONS]
         query = request.raw_path.partition("?")[2]
         target = f"/v2/{route.repository}/tags/list?n=1" + (f"&{query}" if query else "")
         return await self._flights.join(

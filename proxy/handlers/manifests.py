@@ -13,25 +13,17 @@ from proxy.handlers.recording import Recorder
 from proxy.handlers.routing import ManifestRoute
 from proxy.pull import Puller
 from proxy.spec.digest import is_digest
-from proxy.spec.http_headers import REPRESENTATION
+from proxy.spec.http_headers import CONDITIONS, REPRESENTATION
 from proxy.spec.reference import Tag
 from proxy.translate.client import Settings, understand
 
 # What a client says of its copy is compared here, with what this client would be sent.
-_ANSWERED_HERE: Final = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "content-length",
-        "content-type",
-        "if-match",
-        "if-modified-since",
-        "if-none-match",
-        "if-range",
-        "if-unmodified-since",
-        "range",
-    }
-)
+_ANSWERED_HERE: Final = CONDITIONS | {
+    "accept",
+    "accept-encoding",
+    "content-length",
+    "content-type",
+}
 # Set anew for every manifest: registries are known to send wrong ones, or none.
 _OF_THE_MANIFEST: Final = frozenset(
     {"content-length", "content-type", "docker-content-digest", "etag"}

@@ -19,6 +19,11 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 
+# What a client asks of its own copy, or a part of it: true of one representation only.
+CONDITIONS: Final = frozenset(
+    {"if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"}
+)
+
 # What describes the bytes of one representation and is wrong for any other.
 REPRESENTATION: Final = frozenset(
     {

@@ -8,7 +8,7 @@ pushed survives a journey to OCI and back byte for byte.
 
 import msgspec
 
-from proxy.errors import Artifact, NoTranslation
+from proxy.errors import NoTranslation
 from proxy.manifest.image import ImageManifest
 from proxy.spec.descriptor import Descriptor
 from proxy.spec.digest import digest_of
@@ -20,7 +20,7 @@ from proxy.spec.media_types import (
     docker_layer,
     oci_layer,
 )
-from proxy.translate.layers import check_layers
+from proxy.translate.layers import check_image
 from proxy.translate.translated import TranslatedManifest
 
 
@@ -46,10 +46,7 @@ def translate_image(image: ImageManifest, target: MediaType, *, zstd: bool) -> T
     NotTranslatable (a subclass that says why) if the target has no word for a layer, if
     the client behind it reads no zstd (`zstd` false) and a layer is, or for an artifact.
     """
-    if image.is_artifact:
-        kind = image.artifact_type or image.config.media_type
-        raise Artifact(f"this is no container image but an artifact of type {kind[:200]!r}")
-    check_layers(image.layers, zstd=zstd, foreign=True)
+    check_image(image, zstd=zstd, foreign=True)
     to_docker = target is MediaType.SCHEMA2
     document = _ImageDocument(
         schema_version=2,
@@ -68,6 +65,6 @@ def _content(descriptor: Descriptor, media_type: str) -> _Content:
 def _layer_type(layer: Descriptor, *, to_docker: bool) -> str:
     layer_type = LayerType(layer.media_type)
     translated = docker_layer(layer_type) if to_docker else oci_layer(layer_type)
-    if translated is None:  # check_layers refused all that have no word, so this is a new one
+    if translated is None:  # check_image refused all that have no word, so this is a new one
         raise NoTranslation(f"there is no word for a layer of type {layer.media_type[:200]!r}")
     return translated

@@ -8,16 +8,29 @@ from collections.abc import Sequence
 from typing import Final
 
 from proxy.errors import (
+    Artifact,
     EncryptedLayer,
     ForeignLayer,
     NotTranslatable,
     UnknownCompression,
     ZstdLayer,
 )
+from proxy.manifest.image import ImageManifest
 from proxy.spec.descriptor import Descriptor
 from proxy.spec.media_types import Compression, LayerType
 
 _SHOWN: Final = 200
+
+
+def check_image(image: ImageManifest, *, zstd: bool, foreign: bool) -> None:
+    """Raise unless this is an image that the client can use every layer of.
+
+    Artifact, naming its type, for what is no container image; else as `check_layers`.
+    """
+    if image.is_artifact:
+        kind = image.artifact_type or image.config.media_type
+        raise Artifact(f"this is no container image but an artifact of type {kind[:_SHOWN]!r}")
+    check_layers(image.layers, zstd=zstd, foreign=foreign)
 
 
 def check_layers(layers: Sequence[Descriptor], *, zstd: bool, foreign: bool) -> None:

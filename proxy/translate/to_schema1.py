@@ -9,7 +9,7 @@ Source: distribution 2.8 `manifest/schema1/config_builder.go`, `sign.go`.
 import hashlib
 from collections.abc import Sequence
 
-from proxy.errors import Artifact, Contradiction, NotLinux, NoTranslation
+from proxy.errors import Contradiction, NotLinux, NoTranslation
 from proxy.manifest.config_blob import ConfigBlob, HistoryEntry, read_config
 from proxy.manifest.go_time import ZERO_TIME, go_time
 from proxy.manifest.gojson_reader import fold
@@ -21,7 +21,7 @@ from proxy.spec.media_types import MediaType
 from proxy.translate.engine_structs import check_top_entry
 from proxy.translate.gojson import embed, encode_map, quote
 from proxy.translate.jws import SigningKey, sign
-from proxy.translate.layers import check_layers
+from proxy.translate.layers import check_image
 from proxy.translate.translated import TranslatedManifest
 
 # The top entry: member → (raw value, value).
@@ -46,10 +46,7 @@ def to_schema1(
     Raises a NotTranslatable that says why: Artifact, NotLinux, EncryptedLayer, ForeignLayer,
     ZstdLayer, UnknownCompression, UnreadableConfig, Contradiction, NoTranslation.
     """
-    if image.is_artifact:
-        kind = image.artifact_type or image.config.media_type
-        raise Artifact(f"this is no container image but an artifact of type {kind[:200]!r}")
-    check_layers(image.layers, zstd=False, foreign=False)
+    check_image(image, zstd=False, foreign=False)
     blobs = _blobs(image.layers)
     view = read_config(config)
     _refuse_other_systems(view)
