@@ -27,21 +27,28 @@ class Reference:
         self._free = asyncio.Semaphore(CONNECTIONS)
         self._pushed: dict[tuple[str, bytes], asyncio.Task[None]] = {}
 
-    async def payload(self, image: GeneratedImage) -> bytes | None:
-        """Return the payload that it serves, None if it fails on the image."""
+    async def push(self, image: GeneratedImage) -> None:
+        """Push the image under its tag."""
         for blob in (*BLOBS, image.config):
             await self._blob(image.repository, blob)
-        async with self._free:
-            manifest = f"{self._url}/v2/{image.repository}/manifests/{image.tag}"
-            headers = {"Content-Type": MANIFEST["schema2"]}
-            async with self._session.put(manifest, data=image.manifest(), headers=headers) as reply:
-                assert reply.status == 201, await reply.text()
-            try:
-                async with self._session.get(manifest) as reply:
-                    return payload_of(await reply.read()) if reply.status == 200 else None
-            except aiohttp.ServerDisconnectedError:
-                # It panics where rootfs is missing.
-                return None
+        headers = {"Content-Type": MANIFEST["schema2"]}
+        async with (
+            self._free,
+            self._session.put(self._at(image), data=image.manifest(), headers=headers) as reply,
+        ):
+            assert reply.status == 201, await reply.text()
+
+    async def payload(self, image: GeneratedImage) -> bytes | None:
+        """Return the payload that it serves, None if it fails on the image."""
+        try:
+            async with self._free, self._session.get(self._at(image)) as reply:
+                return payload_of(await reply.read()) if reply.status == 200 else None
+        except aiohttp.ServerDisconnectedError:
+            # It panics where rootfs is missing.
+            return None
+
+    def _at(self, image: GeneratedImage) -> str:
+        return f"{self._url}/v2/{image.repository}/manifests/{image.tag}"
 
     async def _blob(self, repository: str, blob: bytes) -> None:
         # Once: a second push of a blob empties its link for a moment, in which the
@@ -68,4 +75,7 @@ async def payloads(url: str, images: Sequence[GeneratedImage]) -> list[bytes | N
     # Not even `Accept: */*`, which aiohttp would send.
     async with aiohttp.ClientSession(skip_auto_headers={"Accept"}) as session:
         reference = Reference(url, session)
+        # All are there before the first is asked for: images that differ in the tag alone are
+        # one manifest, and each push of it empties the manifest's link for a moment.
+        await asyncio.gather(*(reference.push(image) for image in images))
         return await asyncio.gather(*(reference.payload(image) for image in images))
