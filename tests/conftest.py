@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.peers"]
 
-LONGEST_BLOCK_SECONDS = 0.5
+# Far above what a slow machine takes for one turn, far below what a client would notice as a hang.
+LONGEST_BLOCK_SECONDS = 1.0
 LEFTOVERS_SECONDS = 2
 
 # A machine that is busy makes examples slow, not wrong.
