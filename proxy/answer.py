@@ -131,7 +131,10 @@ def picked(document: Document, child: bytes, media_type: MediaType, digest: Dige
 
 
 def translated(document: Document, translation: Translation, how: str) -> Answer:
-    """Answer with a translation; `document` is the reply by which the upstream allowed it."""
+    """Answer with a translation; `document` is the reply by which the upstream allowed it.
+
+    That may be a 304: it was asked whether the source still is what it was.
+    """
     source, target = translation.source_type, translation.media_type
     served = Served(
         media_type=target,
@@ -141,7 +144,7 @@ def translated(document: Document, translation: Translation, how: str) -> Answer
         source=translation.source,
         translated=True,
     )
-    return Answer(document.status, document.headers, translation.body, served)
+    return Answer(200, document.headers, translation.body, served)
 
 
 def not_ours(document: Document, client: Client) -> Answer:

@@ -9,6 +9,7 @@ is on where PROMETHEUS_MULTIPROC_DIR is set before this module is imported.
 
 import os
 import re
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -111,20 +112,37 @@ class Metrics:
             for event, plural in (("hit", "hits"), ("miss", "misses"), ("error", "errors"))
         }
 
+        # prometheus-client looks a set of labels up behind a lock, at every count.
+        self._request = cache(self.requests.labels)
+        self._request_seconds = cache(self.request_seconds.labels)
+        self._translation = cache(self.translations.labels)
+        self._client_pull = cache(self.client_pulls.labels)
+        self._upstream_request = cache(self.upstream_requests.labels)
+        self._upstream_seconds = cache(self.upstream_seconds.labels)
+        self._store_event = {name: cache(one.labels) for name, one in self._store_events.items()}
+
     def store(self, tier: str, event: str) -> None:
         """Count a hit, miss or error of a tier of the store."""
-        self._store_events[event].labels(tier).inc()
+        self._store_event[event](tier).inc()
 
     def upstream(self, kind: str, status: int, seconds: float) -> None:
         """Count a request to the upstream; status 0 if no reply came."""
-        self.upstream_requests.labels(kind, str(status)).inc()
-        self.upstream_seconds.labels(kind).observe(seconds)
+        self._upstream_request(kind, status).inc()
+        self._upstream_seconds(kind).observe(seconds)
+
+    def pull(self, engine: str, target: str) -> None:
+        """Count a manifest sent to an engine, in a format."""
+        self._client_pull(engine_label(engine), target).inc()
+
+    def translation(self, source: str, target: str, result: str) -> None:
+        """Count a manifest sent in another format than it is stored in; `new` or `cached`."""
+        self._translation(source, target, result).inc()
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request."""
         known = method if method in _METHODS else "other"
-        self.requests.labels(route, known, str(status)).inc()
-        self.request_seconds.labels(route).observe(seconds)
+        self._request(route, known, status).inc()
+        self._request_seconds(route).observe(seconds)
 
     def exposition(self) -> bytes:
         """Return all values as Prometheus reads them, those of other workers included."""
@@ -141,6 +159,7 @@ def workers_directory() -> Path | None:
     return Path(directory) if directory else None
 
 
+@lru_cache(maxsize=256)
 def engine_label(engine: str) -> str:
     """Return a bounded name of an engine: `docker-1.9`, `docker-20.10`, `docker-28`, `other`."""
     recent = _DOCKER_RECENT.match(engine)

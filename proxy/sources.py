@@ -48,13 +48,21 @@ class Sources:
         self._index_limit = index_limit
         self._flights: Flights[Document] = Flights()
 
-    async def ask(self, request: PullRequest, reference: str) -> Document:
-        """Return the upstream's reply about a manifest, in whatever format it is stored."""
+    async def ask(
+        self, request: PullRequest, reference: str, *, unless: Digest | None = None
+    ) -> Document:
+        """Return the upstream's reply about a manifest, in whatever format it is stored.
+
+        If it still is `unless` it need not be sent: status 304 will do. Only for an upstream
+        whose ETags are digests.
+        """
         accept = request.accept
-        headers = (*request.headers, ("Accept", accept), ("Accept-Encoding", "identity"))
+        headers = [*request.headers, ("Accept", accept), ("Accept-Encoding", "identity")]
+        if unless is not None:
+            headers.append(("If-None-Match", f'"{unless}"'))
         method, repository, query = request.method, request.repository, request.query
         return await self._flights.join(
-            (method, repository, reference, query, request.credentials, accept),
+            (method, repository, reference, query, request.credentials, accept, unless),
             lambda: self._upstream.manifest(method, repository, reference, headers, query),
         )
 

@@ -16,7 +16,7 @@ from proxy.errors import (
     UpstreamInvalid,
     ZstdLayer,
 )
-from proxy.spec.digest import Digest
+from proxy.spec.digest import Digest, digest_of
 from proxy.spec.media_types import MediaType
 from proxy.spec.reference import Repository, Tag
 from proxy.store.record import CREATED_BY
@@ -36,6 +36,12 @@ TYPES = {
     "schema2": MediaType.SCHEMA2,
     "oci": MediaType.OCI_MANIFEST,
 }
+
+
+def pushed(registry: Registry) -> bytes:
+    """Return the manifest that the tag has now."""
+    repository = registry.repository("lib/app")
+    return repository.manifests[repository.tags[TAG]][0]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -116,7 +122,88 @@ async def test_by_tag__warm_costs_one_upstream_call(registry: Registry, reads: s
     assert 2 == registry.count() - cold
     assert warm.manifest is not None
     assert warm.manifest.outcome.endswith("cached")
-    assert warm == head
+    assert (warm.status, warm.body, warm.manifest) == (head.status, head.body, head.manifest)
+
+
+@pytest.mark.parametrize("stored", ["image", "index"])
+async def test_by_tag__warm_asks_for_news_alone(registry: Registry, stored: str) -> None:
+    """The upstream is asked whether the tag has changed; what it was told before is sent again."""
+    image = STORED["oci"]
+    assert isinstance(image, Image)
+    await push(registry, "lib/app", TAG, make_index((image,)) if stored == "index" else image)
+    async with pulling(registry) as puller:
+        cold = await puller.by_tag(request(), TAG)
+        registry.reset()
+        warm = await puller.by_tag(request(), TAG)
+    (asked,) = registry.requests
+
+    assert cold.manifest is not None
+    assert warm.manifest is not None
+    assert f'"{digest_of(pushed(registry))}"' == asked.headers["If-None-Match"]
+    assert (200, cold.body, cold.manifest.digest) == (warm.status, warm.body, warm.manifest.digest)
+    assert cold.manifest.source == warm.manifest.source
+    assert "oci→schema1 cached" == warm.manifest.outcome
+
+
+async def test_by_tag__moved_tag_costs_one_upstream_call(registry: Registry) -> None:
+    """A tag that has moved since the last pull is sent at once, not told about first."""
+    await push(registry, "lib/app", TAG, STORED["oci"])
+    async with pulling(registry) as puller:
+        old = await puller.by_tag(request("schema2"), TAG)
+        await push(registry, "lib/app", TAG, make_image())
+        registry.reset()
+        new = await puller.by_tag(request("schema2"), TAG)
+
+    assert 1 == registry.count()
+    assert old.manifest is not None
+    assert new.manifest is not None
+    assert digest_of(pushed(registry)) == new.manifest.source
+    assert old.manifest.source != new.manifest.source
+
+
+@pytest.mark.parametrize(
+    "headers", [{"ETag": None}, {"ETag": '"something-else"'}, {"ETag": f'W/"sha256:{"0" * 64}"'}]
+)
+async def test_by_tag__etag_that_is_no_digest(
+    registry: Registry, headers: dict[str, str | None]
+) -> None:
+    """An upstream that compares something else than digests is asked for the whole manifest."""
+    await push(registry, "lib/app", TAG, STORED["oci"])
+    registry.fault("GET", "/manifests/", headers=headers)
+    async with pulling(registry) as puller:
+        await puller.by_tag(request(), TAG)
+        warm = await puller.by_tag(request(), TAG)
+
+    assert warm.manifest is not None
+    assert "oci→schema1 cached" == warm.manifest.outcome
+    assert all("If-None-Match" not in asked.headers for asked in registry.requests)
+
+
+async def test_by_tag__unchanged_but_of_another_digest(registry: Registry) -> None:
+    """A 304 that names another digest than it was asked about is not believed."""
+    await push(registry, "lib/app", TAG, STORED["oci"])
+    async with pulling(registry) as puller:
+        await puller.by_tag(request("schema2"), TAG)
+        await push(registry, "lib/app", TAG, make_image())
+        wrong = {"Docker-Content-Digest": digest_of(pushed(registry))}
+        registry.fault("GET", "/manifests/", status=304, headers=wrong, times=1)
+        answer = await puller.by_tag(request("schema2"), TAG)
+
+    assert answer.manifest is not None
+    assert digest_of(pushed(registry)) == answer.manifest.source
+
+
+async def test_by_tag__forgotten_translations_are_no_news(registry: Registry) -> None:
+    """What the store has lost is not asked about: the manifest is needed in any case."""
+    await push(registry, "lib/app", TAG, STORED["oci"])
+    async with pulling(registry, cache={"memory": 0}) as puller:
+        for _ in range(2):
+            answer = await puller.by_tag(request("schema2"), TAG)
+
+    assert answer.manifest is not None
+    assert "oci→schema2 new" == answer.manifest.outcome
+    assert 2 == registry.count()
+    assert all("If-None-Match" not in asked.headers for asked in registry.requests)
 
 
 async def test_by_tag__same_image_under_two_tags(registry: Registry) -> None:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from aiohttp import web
+from cachetools import LRUCache
 from multidict import CIMultiDict
 
 from proxy.answer import Answer, PullRequest, Served
@@ -15,7 +16,10 @@ from proxy.pull import Puller
 from proxy.spec.digest import is_digest
 from proxy.spec.http_headers import CONDITIONS, REPRESENTATION
 from proxy.spec.reference import Tag
-from proxy.translate.client import Settings, understand
+from proxy.translate.client import Client, Settings, understand
+
+_MOST_KEPT: Final = 1000
+_LONGEST_KEPT: Final = 2000  # characters of Accept and User-Agent
 
 # What a client says of its copy is compared here, with what this client would be sent.
 _ANSWERED_HERE: Final = CONDITIONS | {
@@ -40,16 +44,13 @@ class Manifests:
         self._recorder = recorder
         self._settings = settings
         self._passthrough = passthrough
+        self._clients: LRUCache[tuple[tuple[str, ...], str], Client] = LRUCache(_MOST_KEPT)
 
     async def answer(self, request: web.Request, route: ManifestRoute) -> web.StreamResponse:
         """Answer a pull by tag or by digest."""
         access = request[ACCESS]
         access.repository, access.reference = route.repository, route.reference
-        client = understand(
-            request.headers.getall("Accept", []),
-            request.headers.get("User-Agent", ""),
-            self._settings,
-        )
+        client = self._client(request)
         pull = PullRequest(
             method=request.method,
             repository=route.repository,
@@ -73,6 +74,17 @@ class Manifests:
         if answer.manifest is not None:
             self._recorder.sent(request, route, client, answer.manifest)
         return self._response(request, answer)
+
+    def _client(self, request: web.Request) -> Client:
+        """Return what the client understands; a fleet is a few kinds of clients, all day."""
+        accept = tuple(request.headers.getall("Accept", ()))
+        user_agent = request.headers.get("User-Agent", "")
+        client = self._clients.get((accept, user_agent))
+        if client is None:
+            client = understand(accept, user_agent, self._settings)
+            if sum(map(len, accept), len(user_agent)) <= _LONGEST_KEPT:
+                self._clients[accept, user_agent] = client
+        return client
 
     def _response(self, request: web.Request, answer: Answer) -> web.Response:
         served = answer.manifest

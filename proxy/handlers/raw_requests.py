@@ -47,7 +47,7 @@ async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
     coding = request.headers.get(hdrs.TRANSFER_ENCODING)
     if coding is not None and (coding.lower() != "chunked" or request.version < HttpVersion11):
         raise RequestInvalid("expected no Transfer-Encoding but chunked, and that in HTTP/1.1")
-    if any("\udc80" <= char <= "\udcff" for value in request.headers.values() for char in value):
+    if not all(map(_is_text, request.headers.values())):
         raise RequestInvalid("expected headers in ASCII or UTF-8")  # aiohttp would drop such bytes
     if request.match_info.http_exception is not None:
         raise NotFound("this is a registry: its API is below /v2/")  # `*`, or an escaped CR or LF
@@ -57,6 +57,11 @@ async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if isinstance(request.content.exception(), web.RequestPayloadError):
             raise RequestInvalid("the body broke off: its chunked coding is wrong") from None
         raise
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether a header value has no byte that was neither ASCII nor UTF-8."""
+    return value.isascii() or not any("\udc80" <= char <= "\udcff" for char in value)
 
 
 class Connection(web.RequestHandler):

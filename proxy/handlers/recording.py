@@ -13,7 +13,7 @@ from proxy.handlers.routing import ManifestRoute
 from proxy.inventory.addresses import Addresses
 from proxy.inventory.entry import Key
 from proxy.inventory.inventory import Inventory
-from proxy.metrics import Metrics, engine_label
+from proxy.metrics import Metrics
 from proxy.spec.digest import is_digest
 from proxy.spec.media_types import Format, manifest_type
 from proxy.status.sharing import Shared
@@ -42,12 +42,12 @@ class Recorder:
         """Record a manifest that is sent, GET and HEAD alike."""
         media_type = manifest_type(served.media_type)
         target = media_type.image_format.value if media_type else _OTHER
-        self._metrics.client_pulls.labels(engine_label(client.engine), target).inc()
+        self._metrics.pull(client.engine, target)
         formats, _, result = served.outcome.partition(" ")
         source = target
         if served.translated:
             source = formats.partition("→")[0]
-            self._metrics.translations.labels(source, target, result).inc()
+            self._metrics.translation(source, target, result)
         by_digest = is_digest(route.reference)
         if not by_digest:
             self._activity.sent(source, target)

@@ -52,9 +52,9 @@ def end_to_end(
     Dropped are hop-by-hop headers and whatever `Connection` names. Names in `without` are in
     lower case.
     """
-    pairs = list(headers)
+    named = [(name.lower(), name, value) for name, value in headers]
     dropped = HOP_BY_HOP | without
-    for name, value in pairs:
-        if name.lower() == "connection":
+    for lower, _, value in named:
+        if lower == "connection":
             dropped |= {option.strip().lower() for option in value.split(",")}
-    return ((name, value) for name, value in pairs if name.lower() not in dropped)
+    return ((name, value) for lower, name, value in named if lower not in dropped)

@@ -106,6 +106,7 @@ class UpstreamRegistry:
         self._transport = transport
         self._url = httpx.URL(url)
         self._base_path = self._url.raw_path.decode("ascii").rstrip("/")
+        self._origin = f"{self._url.scheme}://{self._url.netloc.decode('ascii')}"
         self._manifest_limit = manifest_limit
         self._observe = observe
         self._tracing = tracing
@@ -113,7 +114,7 @@ class UpstreamRegistry:
     @property
     def origin(self) -> str:
         """`scheme://host[:port]`, as the upstream would write it into its own links."""
-        return f"{self._url.scheme}://{self._url.netloc.decode('ascii')}"
+        return self._origin
 
     @property
     def base_path(self) -> str:

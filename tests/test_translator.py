@@ -1,0 +1,172 @@
+"""Translations: found if they are whole, made once, and fit for the client that asks."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.app import connected
+from proxy.errors import NoPlatform, NoTranslation
+from proxy.metrics import Metrics
+from proxy.sources import Sources
+from proxy.spec.descriptor import Platform
+from proxy.spec.digest import Digest
+from proxy.spec.media_types import MediaType
+from proxy.spec.reference import Tag
+from proxy.store.memory import MemoryEntries
+from proxy.store.record import LeftOut, Translation
+from proxy.store.translations import Translations
+from proxy.translator import Stored, Translator, must_suit, translation_key
+from tests.images import make_image, make_index, push
+from tests.pulling import request
+from tests.running import KEY, config_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from tests.registry import Registry
+
+TAG = Tag("1")
+IMAGE = make_image()
+INDEX = make_index((IMAGE,))
+ARM = Platform("arm", "linux")
+
+
+class NamedEntries(MemoryEntries):
+    """Entries of which the names can be told."""
+
+    def __init__(self) -> None:
+        super().__init__(1 << 20)
+        self.names: set[str] = set()
+
+    async def put(self, entries: Mapping[str, bytes]) -> None:
+        """Keep these entries, and their names."""
+        self.names.update(entries)
+        await super().put(entries)
+
+
+@asynccontextmanager
+async def translating(registry: Registry) -> AsyncIterator[tuple[Translator, NamedEntries]]:
+    """Give a Translator in front of this registry, and what it keeps."""
+    entries = NamedEntries()
+    store = Translations(entries)
+    async with connected(config_for(registry.url), KEY, Metrics()) as connections:
+        sources = Sources(connections.upstream, store, config_blob_limit=1 << 20, index_limit=256)
+        yield Translator(sources, store, KEY), entries
+
+
+def stored(media_type: MediaType, manifest: bytes, digest: str) -> Stored:
+    """Return a manifest as it came from the upstream."""
+    return Stored(media_type, Digest(digest), manifest)
+
+
+STORED_IMAGE = stored(MediaType.OCI_MANIFEST, IMAGE.manifest, IMAGE.digest)
+STORED_INDEX = stored(MediaType.OCI_INDEX, INDEX.manifest, INDEX.digest)
+
+
+async def test_known__after_make(registry: Registry) -> None:
+    """What was made is known under its key, and under no other tag where it names its tag."""
+    await push(registry, "lib/app", TAG, IMAGE)
+    asked = request()
+    key = translation_key(asked, TAG, STORED_IMAGE.digest, MediaType.SCHEMA1_SIGNED)
+    other = translation_key(asked, Tag("2"), STORED_IMAGE.digest, MediaType.SCHEMA1_SIGNED)
+    async with translating(registry) as (translator, _):
+        assert await translator.known(key) is None
+        made = await translator.make(asked, key, STORED_IMAGE)
+        known = await translator.known(key)
+
+        assert known is not None
+        assert (made.body, made.digest) == (known.body, known.digest)
+        assert await translator.known(other) is None
+
+
+async def test_known__index_without_its_children(registry: Registry) -> None:
+    """A translated index is known only as long as all its translated children are."""
+    await push(registry, "lib/app", TAG, INDEX)
+    asked = request("schema2")
+    key = translation_key(asked, TAG, STORED_INDEX.digest, MediaType.DOCKER_LIST)
+    async with translating(registry) as (translator, entries):
+        made = await translator.make(asked, key, STORED_INDEX)
+        assert await translator.known(key) is not None
+        (child,) = made.children
+        (name,) = (name for name in entries.names if name.endswith(child))
+        await entries.put({name: b"what nobody can read"})
+
+        assert await translator.known(key) is None
+
+
+async def test_make__identical_ones_are_made_once(registry: Registry) -> None:
+    """Many who ask for one translation at the same time share it, and its upstream calls."""
+    await push(registry, "lib/app", TAG, IMAGE)
+    asked = request()
+    key = translation_key(asked, TAG, STORED_IMAGE.digest, MediaType.SCHEMA1_SIGNED)
+    async with translating(registry) as (translator, _):
+        made = await asyncio.gather(*(translator.make(asked, key, STORED_IMAGE) for _ in range(8)))
+
+    assert 1 == len({translation.body for translation in made})
+    assert 1 == registry.count("GET", "/blobs/")
+
+
+async def test_make__fetches_what_is_only_named(registry: Registry) -> None:
+    """A manifest of which only the digest is known is fetched by it."""
+    await push(registry, "lib/app", TAG, IMAGE)
+    asked = request("schema2")
+    key = translation_key(asked, TAG, STORED_IMAGE.digest, MediaType.SCHEMA2)
+    async with translating(registry) as (translator, _):
+        named = Stored(MediaType.OCI_MANIFEST, STORED_IMAGE.digest)
+        made = await translator.make(asked, key, named)
+
+    assert 1 == registry.count("GET", f"/manifests/{IMAGE.digest}")
+    assert STORED_IMAGE.digest == made.source
+
+
+@pytest.mark.parametrize(
+    ("target", "user_agents", "same"),
+    [
+        (MediaType.SCHEMA1_SIGNED, ("docker/1.8.3", "docker/1.9.1"), True),
+        (MediaType.SCHEMA1_SIGNED, ("docker/1.9.1", "docker/1.10.3"), False),
+        (MediaType.SCHEMA2, ("docker/1.10.3", "docker/20.10.0"), True),
+    ],
+)
+def test_translation_key__is_shared_by_clients_that_read_the_same(
+    target: MediaType, user_agents: tuple[str, str], *, same: bool
+) -> None:
+    """Clients share a translation unless there is something that only one of them reads."""
+    one, other = (
+        translation_key(request(user_agent=agent), TAG, STORED_IMAGE.digest, target)
+        for agent in user_agents
+    )
+
+    assert same is (one == other)
+
+
+def translated_list(*left_out: LeftOut) -> Translation:
+    """Return a translated list that lacks these images; linux/amd64 is in it."""
+    return Translation(
+        body=make_index((IMAGE,), str(MediaType.DOCKER_LIST), attestations=False).manifest,
+        media_type=MediaType.DOCKER_LIST,
+        digest=Digest("sha256:" + "0" * 64),
+        repository=request().repository,
+        source=STORED_INDEX.digest,
+        source_type=MediaType.OCI_INDEX,
+        left_out=left_out,
+    )
+
+
+def test_must_suit__whoever_is_served_by_the_rest() -> None:
+    """What is left out of a list is nothing to those who take another image of it."""
+    must_suit(request("schema2"), translated_list())
+    must_suit(request("schema2"), translated_list(LeftOut(ARM, "it has zstd layers")))
+
+
+def test_must_suit__the_one_that_is_left_out() -> None:
+    """A client whose image is left out is told why; one whose image never was, that."""
+    lacking = translated_list(LeftOut(ARM, "it has zstd layers"))
+
+    with pytest.raises(NoTranslation, match=r"linux/arm: it has zstd layers"):
+        must_suit(request("schema2", user_agent="docker/19.03.9 os/linux arch/arm"), lacking)
+    with pytest.raises(NoPlatform):
+        must_suit(request("schema2", user_agent="docker/19.03.9 os/linux arch/s390x"), lacking)
