@@ -6,13 +6,13 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
-from proxy.workers import worker_command
 from tests.images import make_image, push, verify_schema1
 from tests.peers import free_port
 from tests.processes import Served, serving
@@ -146,7 +146,7 @@ async def test_workers__port_that_is_taken(tmp_path: Path, taken: str) -> None:
         )
     )
     process = await asyncio.create_subprocess_exec(
-        *worker_command(config), stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "proxy.server", str(config)), stderr=asyncio.subprocess.PIPE
     )
     _, errors = await process.communicate()
     server.close()
