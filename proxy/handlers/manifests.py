@@ -31,14 +31,14 @@ _OF_THE_MANIFEST: Final = frozenset(
 
 
 class Manifests:
-    """Answers GET and HEAD of manifests."""
+    """Answers GET and HEAD of manifests; `settings` can be replaced, for the requests to come."""
 
     def __init__(
         self, puller: Puller, settings: Settings, passthrough: Passthrough, recorder: Recorder
     ) -> None:
         self._puller = puller
         self._recorder = recorder
-        self._settings = settings
+        self.settings = settings
         self._passthrough = passthrough
 
     async def answer(self, request: web.Request, route: ManifestRoute) -> web.StreamResponse:
@@ -48,7 +48,7 @@ class Manifests:
         client = understand(
             request.headers.getall("Accept", []),
             request.headers.get("User-Agent", ""),
-            self._settings,
+            self.settings,
         )
         pull = PullRequest(
             method=request.method,
