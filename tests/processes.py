@@ -74,7 +74,7 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    directory: Path, upstream: str, *, stderr: int | None = None, **sections: Mapping[str, Any]
+    directory: Path, upstream: str, /, *, stderr: int | None = None, **sections: Mapping[str, Any]
 ) -> AsyncIterator[Served]:
     """Run the proxy in front of `upstream`; `sections` are sections of its config file."""
     port = free_port()
