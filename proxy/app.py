@@ -60,6 +60,7 @@ _PASSTHROUGH: Final = web.AppKey("passthrough", Passthrough)
 # What a setting of upstream.auth answers here: path → handler.
 _OWN: Final[web.AppKey[dict[str, _Answer]]] = web.AppKey("own", dict)
 _STATUS: Final = web.AppKey("status", StatusPage)
+_GUARD: Final = web.AppKey("guard", Guard)
 READINESS: Final = web.AppKey("readiness", Readiness)
 _PULLS: Final = frozenset({"GET", "HEAD"})
 
@@ -71,7 +72,8 @@ def build(config: Config, key: SigningKey) -> web.Application:
     metrics = app[METRICS] = Metrics()
     app[TRACING] = tracing = _tracing(config.tracing)
     if auth.holds_credentials:
-        app.middlewares.append(Guard(_users(config.listen.htpasswd)))
+        app[_GUARD] = Guard(_users(config.listen.htpasswd))
+        app.middlewares.append(app[_GUARD])
     app.on_response_prepare.append(drop_added_headers)
     if auth.realm == "proxy":
         app.on_response_prepare.append(show_own_realm)
@@ -117,6 +119,24 @@ def build_admin(main: web.Application) -> web.Application:
     app.add_routes(Admin(main[READINESS], main[METRICS]).routes())
     app.add_routes([web.get("/", main[_STATUS].answer)])
     return app
+
+
+def follow(app: web.Application, config: Config) -> Callable[[], None]:
+    """Return what makes a running application follow what can change of its config.
+
+    Everything that is new is read and made here; ConfigError if it cannot be used.
+    """
+    settings, rows = client_settings(config), shown(config)
+    guard = app.get(_GUARD)
+    users = None if guard is None else _users(config.listen.htpasswd)
+
+    def change() -> None:
+        app[_MANIFESTS].settings = settings
+        app[_STATUS].show(rows)
+        if guard is not None:
+            guard.users = users
+
+    return change
 
 
 def open_inventory(config: Config) -> Inventory | None:
