@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -47,10 +48,12 @@ from proxy.store.translations import Translations
 from proxy.tls import upstream_context
 from proxy.tracing import NO_TRACING, Tracing, open_tracing
 from proxy.translate.jws import SigningKey
+from proxy.upstream.addresses import Neighbourhood
 from proxy.upstream.authorizing import AuthorizingTransport
 from proxy.upstream.challenges import Challenges
 from proxy.upstream.client import UpstreamRegistry
 from proxy.upstream.credentials import Read, docker_config, password_file
+from proxy.upstream.reach import Reach
 from proxy.upstream.transport import AiohttpTransport
 
 _Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -198,10 +201,17 @@ async def connected(
     timeouts = config.upstream.timeouts
     # What can be refused comes first: nothing is open yet.
     tls = upstream_context(config.upstream)
+    tls_of_others = upstream_context(config.upstream, client_certificate=False)
     credentials = login or _own_credentials(config.upstream)
     entries, store_state = _entries(config.cache, metrics)
     url = config.upstream.url
-    transport = AiohttpTransport(connect=timeouts.connect, idle=timeouts.idle, tls=tls)
+    neighbourhood = Neighbourhood()
+    connecting = partial(AiohttpTransport, connect=timeouts.connect, idle=timeouts.idle)
+    transport = Reach(
+        url,
+        upstream=connecting(tls=tls, dial=neighbourhood.live_at),
+        others=connecting(tls=tls_of_others, dial=neighbourhood.check),
+    )
     upstream = UpstreamRegistry(
         AuthorizingTransport(transport, url, credentials) if credentials else transport,
         url,

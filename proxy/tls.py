@@ -94,8 +94,11 @@ def _server_context(settings: ListenTls) -> ssl.SSLContext:
     return context
 
 
-def upstream_context(upstream: Upstream) -> ssl.SSLContext:
-    """Return what an https upstream is checked with; ConfigError if a file cannot be used."""
+def upstream_context(upstream: Upstream, *, client_certificate: bool = True) -> ssl.SSLContext:
+    """Return what an https upstream is checked with; ConfigError if a file cannot be used.
+
+    Without `client_certificate` it shows none: for hosts that are not the upstream itself.
+    """
     path = upstream.ca_file
     try:
         context = ssl.create_default_context(cafile=path)
@@ -104,6 +107,8 @@ def upstream_context(upstream: Upstream) -> ssl.SSLContext:
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"upstream.ca_file: {path} cannot be read: {reason}") from error
+    if not client_certificate:
+        return context
     if upstream.client_cert_file is not None and upstream.client_key_file is not None:
         pair = (upstream.client_cert_file, upstream.client_key_file)
         _load_pair(context, *pair, names="upstream.client_{}_file")
