@@ -13,7 +13,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 
-from bench.figures import ratios, spread, table
+from bench.figures import Figure, Report, ratios, spread, table
 from bench.processes import cpu_seconds, machine, nginx, place, proxy
 from bench.static import BLOBS, static
 
@@ -95,14 +95,9 @@ def rows(ways: list[Way], blob: str) -> list[tuple[str, ...]]:
     return result
 
 
-def main() -> None:
-    """Read the arguments and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--mib", type=int, default=1024)
-    arguments = parser.parse_args()
-    print(machine())
-    size, part = arguments.mib * MIB, arguments.mib // STREAMS * MIB
+def report(rounds: int, mib: int) -> Report:
+    """Measure all ways, in turn."""
+    size, part = mib * MIB, mib // STREAMS * MIB
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(place())
         files = static(directory, blobs={WHOLE: size, PART: part})
@@ -122,14 +117,37 @@ def main() -> None:
         ]
         for way in ways:
             read(way.port, BLOBS + PART, 1)
-        for _ in range(arguments.rounds):
+        for _ in range(rounds):
             for way in ways:
                 way.measure(WHOLE, size, 1)
             for way in ways:
                 way.measure(PART, part, STREAMS)
     header = ("MiB/s", "CPU s per GiB", "regshim / this", "target")
-    print(table((f"1 stream of {arguments.mib} MiB", *header), rows(ways, WHOLE)), "", sep="\n")
-    print(table((f"{STREAMS} streams, together", *header), rows(ways, PART)))
+    text = (
+        table((f"1 stream of {mib} MiB", *header), rows(ways, WHOLE)),
+        table((f"{STREAMS} streams, together", *header), rows(ways, PART)),
+    )
+    figures = [
+        Figure.ratio(
+            f"blob, {name}: speed ÷ {way.name}",
+            ways[0].speeds[blob],
+            way.speeds[blob],
+            target=target,
+        )
+        for name, blob in (("one stream", WHOLE), (f"{STREAMS} streams", PART))
+        for way, target in ((ways[1], 1.1), (ways[2], 0.9))
+    ]
+    return Report("\n\n".join(text), figures)
+
+
+def main() -> None:
+    """Read the arguments and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--mib", type=int, default=1024)
+    arguments = parser.parse_args()
+    print(machine())
+    print(report(arguments.rounds, arguments.mib).text)
 
 
 if __name__ == "__main__":

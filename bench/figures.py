@@ -7,10 +7,12 @@ else the machine does at that time falls on both.
 from __future__ import annotations
 
 import statistics
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Better = Literal["higher", "lower"]
 
 
 class Spread(NamedTuple):
@@ -34,6 +36,77 @@ def spread(values: Sequence[float]) -> Spread:
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
     """Return the spread of ours / theirs, round by round."""
     return spread([one / other for one, other in zip(ours, theirs, strict=True)])
+
+
+class Figure(NamedTuple):
+    """One thing that was measured, beside its target.
+
+    `better` says which way it should go. Only what is a `quotient` of two things that were
+    measured in turn can be compared with another day's: both sides had the same machine.
+    """
+
+    name: str
+    spread: Spread
+    better: Better
+    target: float | None = None
+    digits: int = 2
+    quotient: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        values: Sequence[float],
+        *,
+        least: float | None = None,
+        most: float | None = None,
+        digits: int = 2,
+    ) -> Figure:
+        """Return the figure of values that are to be at `least` or at `most` so much."""
+        if least is not None:
+            return cls(name, spread(values), "higher", least, digits)
+        return cls(name, spread(values), "lower", most, digits)
+
+    @classmethod
+    def ratio(
+        cls,
+        name: str,
+        ours: Sequence[float],
+        theirs: Sequence[float],
+        *,
+        better: Better = "higher",
+        target: float | None = None,
+    ) -> Figure:
+        """Return the figure of ours / theirs, round by round."""
+        return cls(name, ratios(ours, theirs), better, target, quotient=True)
+
+    def row(self) -> tuple[str, str, str, str]:
+        """Return name, median (least to most), target, and whether its median meets that."""
+        if self.target is None:
+            return (self.name, self.spread.text(self.digits), "", "")
+        higher = self.better == "higher"
+        median, target = self.spread.median, self.target
+        met = median >= target if higher else median <= target
+        sign = "≥" if higher else "≤"
+        return (
+            self.name,
+            self.spread.text(self.digits),
+            f"{sign} {target:,g}",
+            "yes" if met else "**no**",
+        )
+
+
+class Report(NamedTuple):
+    """What a benchmark found: tables for people, and the figures that have a target."""
+
+    text: str
+    figures: list[Figure]
+
+
+def summary(figures: Sequence[Figure]) -> str:
+    """Return one table of figures, as docs/performance.md shows it."""
+    header = ("measured", "median (least to most)", "target", "met")
+    return table(header, [figure.row() for figure in figures])
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

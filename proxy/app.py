@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -47,10 +48,12 @@ from proxy.store.translations import Translations
 from proxy.tls import upstream_context
 from proxy.tracing import NO_TRACING, Tracing, open_tracing
 from proxy.translate.jws import SigningKey
+from proxy.upstream.addresses import Neighbourhood
 from proxy.upstream.authorizing import AuthorizingTransport
 from proxy.upstream.challenges import Challenges
 from proxy.upstream.client import UpstreamRegistry
 from proxy.upstream.credentials import Read, docker_config, password_file
+from proxy.upstream.reach import Reach
 from proxy.upstream.transport import AiohttpTransport
 
 _Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -60,6 +63,7 @@ _PASSTHROUGH: Final = web.AppKey("passthrough", Passthrough)
 # What a setting of upstream.auth answers here: path → handler.
 _OWN: Final[web.AppKey[dict[str, _Answer]]] = web.AppKey("own", dict)
 _STATUS: Final = web.AppKey("status", StatusPage)
+_GUARD: Final = web.AppKey("guard", Guard)
 READINESS: Final = web.AppKey("readiness", Readiness)
 _PULLS: Final = frozenset({"GET", "HEAD"})
 
@@ -71,7 +75,8 @@ def build(config: Config, key: SigningKey) -> web.Application:
     metrics = app[METRICS] = Metrics()
     app[TRACING] = tracing = _tracing(config.tracing)
     if auth.holds_credentials:
-        app.middlewares.append(Guard(_users(config.listen.htpasswd)))
+        app[_GUARD] = Guard(_users(config.listen.htpasswd))
+        app.middlewares.append(app[_GUARD])
     app.on_response_prepare.append(drop_added_headers)
     if auth.realm == "proxy":
         app.on_response_prepare.append(show_own_realm)
@@ -117,6 +122,24 @@ def build_admin(main: web.Application) -> web.Application:
     app.add_routes(Admin(main[READINESS], main[METRICS]).routes())
     app.add_routes([web.get("/", main[_STATUS].answer)])
     return app
+
+
+def follow(app: web.Application, config: Config) -> Callable[[], None]:
+    """Return what makes a running application follow what can change of its config.
+
+    Everything that is new is read and made here; ConfigError if it cannot be used.
+    """
+    settings, rows = client_settings(config), shown(config)
+    guard = app.get(_GUARD)
+    users = None if guard is None else _users(config.listen.htpasswd)
+
+    def change() -> None:
+        app[_MANIFESTS].settings = settings
+        app[_STATUS].show(rows)
+        if guard is not None:
+            guard.users = users
+
+    return change
 
 
 def open_inventory(config: Config) -> Inventory | None:
@@ -178,10 +201,17 @@ async def connected(
     timeouts = config.upstream.timeouts
     # What can be refused comes first: nothing is open yet.
     tls = upstream_context(config.upstream)
+    tls_of_others = upstream_context(config.upstream, client_certificate=False)
     credentials = login or _own_credentials(config.upstream)
     entries, store_state = _entries(config.cache, metrics)
     url = config.upstream.url
-    transport = AiohttpTransport(connect=timeouts.connect, idle=timeouts.idle, tls=tls)
+    neighbourhood = Neighbourhood()
+    connecting = partial(AiohttpTransport, connect=timeouts.connect, idle=timeouts.idle)
+    transport = Reach(
+        url,
+        upstream=connecting(tls=tls, dial=neighbourhood.live_at),
+        others=connecting(tls=tls_of_others, dial=neighbourhood.check),
+    )
     upstream = UpstreamRegistry(
         AuthorizingTransport(transport, url, credentials) if credentials else transport,
         url,

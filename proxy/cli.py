@@ -1,36 +1,28 @@
-"""The `regshim` command."""
+"""The `regshim` command.
 
-import asyncio
+Each command imports what it runs: `serve` needs next to nothing of it, for it hands over to
+another process, and is to be there at once.
+"""
+
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-import msgspec
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from proxy import __version__, log
-from proxy.app import connected
-from proxy.check import Finding, check_files, check_services
-from proxy.client_rules import client_settings
-from proxy.config import Config, load
-from proxy.config_schema import json_schema
-from proxy.console import show_explanation, show_finding, show_inventory, show_warmed
+from proxy import __version__
 from proxy.errors import ConfigError, RegistryError
-from proxy.explain import Explanation, explain
-from proxy.inventory import report
-from proxy.kept import kept_inventory
-from proxy.keyfile import load_or_create
-from proxy.metrics import Metrics
-from proxy.serving import loop_factory, serve, serve_sample
-from proxy.store.entries import StoreFailedError
-from proxy.translate.jws import SigningKey
-from proxy.upstream.credentials import Read, given
-from proxy.warm import Warmed, warm
-from proxy.workers import WORKER, Supervisor, read_key, worker_command
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from proxy.config import Config
+    from proxy.explain import Explanation
+    from proxy.upstream.credentials import Read
+    from proxy.warm import Warmed
 
 main: Final = typer.Typer(
     name="regshim",
@@ -61,6 +53,8 @@ _Result = TypeVar("_Result")
 
 
 def _load(config_file: Path) -> Config:
+    from proxy.config import load
+
     try:
         return load(config_file, os.environ)
     except ConfigError as error:
@@ -87,35 +81,23 @@ def serve_command(
     if sample == (config_file is not None):
         raise typer.BadParameter("give either --config FILE or --sample")
     if config_file is None:
-        log.configure("info", "console")
-        try:
-            asyncio.run(serve_sample(typer.echo, port=port))
-        except OSError as error:
-            raise _unusable(OSError(f"{error}; try another one: --port 5050")) from None
+        _serve_sample(port)
         return
-    config = _load(config_file)
-    log.configure(config.log.level, config.log.format)
+    # -P: whatever lies in the current directory is not what is meant.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "proxy.server", str(config_file)])  # noqa: S606  no shell is wanted
+
+
+def _serve_sample(port: int) -> None:
+    import asyncio
+
+    from proxy import log
+    from proxy.serving import serve_sample
+
+    log.configure("info", "console")
     try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            code = runner.run(_serve(config, config_file))
-    except (ConfigError, OSError) as error:
-        raise _unusable(error) from None
-    raise typer.Exit(code)
-
-
-async def _serve(config: Config, config_file: Path) -> int:
-    """Serve in this process, or look after several that do."""
-    if WORKER in os.environ:
-        key = SigningKey.from_pem(read_key(sys.stdin.buffer))
-        await serve(config, key, supervised_by=sys.stdin.fileno())
-        return 0
-    key = load_or_create(config.translate.signing_key_file)
-    if config.listen.workers == 1:
-        await serve(config, key)
-        return 0
-    command = worker_command(config_file)
-    ports = [(config.listen.host, config.listen.port), (config.admin.host, config.admin.port)]
-    return await Supervisor(config.listen.workers, command, key.to_pem(), ports).run()
+        asyncio.run(serve_sample(typer.echo, port=port))
+    except OSError as error:
+        raise _unusable(OSError(f"{error}; try another one: --port 5050")) from None
 
 
 @main.command("explain")
@@ -138,6 +120,15 @@ def explain_command(
 
     Example: regshim explain team/app:1 --client docker/1.9.1 --arch arm64 -c config.yaml
     """
+    import msgspec
+
+    from proxy.app import connected
+    from proxy.client_rules import client_settings
+    from proxy.console import show_explanation
+    from proxy.explain import explain
+    from proxy.keyfile import load_or_create
+    from proxy.metrics import Metrics
+
     config = _load(config_file)
     login = _login(username, password_stdin=password_stdin)
 
@@ -179,6 +170,9 @@ def check_command(
 
     Example: regshim check -c config.yaml --image team/app:1
     """
+    from proxy.check import Finding, check_files, check_services
+    from proxy.console import show_finding
+
     config = _load(config_file)
     works = True
 
@@ -214,6 +208,16 @@ def warm_command(
 
     Example: regshim warm team/app:1 team/app:2 --for docker-1.9,docker-17 -c config.yaml
     """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from proxy.app import connected
+    from proxy.client_rules import client_settings
+    from proxy.console import show_warmed
+    from proxy.keyfile import load_or_create
+    from proxy.metrics import Metrics
+    from proxy.warm import warm
+
     config = _load(config_file)
     if config.cache.store is None:
         raise _unusable(ConfigError("cache.store: is not set: there is nowhere to keep them"))
@@ -253,6 +257,13 @@ def inventory_command(
 
     Example: regshim inventory --since 30d --csv -c config.yaml
     """
+    import asyncio
+
+    from proxy.console import show_inventory
+    from proxy.inventory import report
+    from proxy.kept import kept_inventory
+    from proxy.store.entries import StoreFailedError
+
     if as_json and as_csv:
         raise typer.BadParameter("give either --json or --csv")
     config = _load(config_file)
@@ -269,11 +280,15 @@ def inventory_command(
 
 
 def _login(username: str | None, *, password_stdin: bool) -> Read | None:
+    from proxy.upstream.credentials import given
+
     password = sys.stdin.readline().rstrip("\n") if password_stdin else ""
     return None if username is None else given(username, password)
 
 
 def _run(command: Coroutine[Any, Any, _Result]) -> _Result:
+    import asyncio
+
     try:
         return asyncio.run(command)
     except (ConfigError, RegistryError) as error:
@@ -286,12 +301,20 @@ def config_schema() -> None:
 
     Example: regshim config schema > regshim.schema.json
     """
+    import msgspec
+
+    from proxy.config_schema import json_schema
+
     typer.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2))
 
 
 @key_commands.command("show")
 def key_show(config_file: ConfigFile) -> None:
     """Print the key's id and its public part as a JWK; make the key if there is none yet."""
+    import msgspec
+
+    from proxy.keyfile import load_or_create
+
     config = _load(config_file)
     path = config.translate.signing_key_file
     if path is None:

@@ -69,7 +69,8 @@ class Listen(_Section, frozen=True):
     """Where clients connect, and how many processes serve them there.
 
     `htpasswd` (bcrypt) is for a proxy that holds credentials: without it whoever reaches the
-    proxy may use them, which `open` must say for an address that is not loopback.
+    proxy may use them, which `open` must say for an address that is not loopback. `grace` is
+    how long what is under way may take to end when the proxy is told to stop.
     """
 
     host: str = "127.0.0.1"
@@ -78,6 +79,7 @@ class Listen(_Section, frozen=True):
     tls: ListenTls = ListenTls()
     htpasswd: Path | None = None
     open: bool = False
+    grace: Seconds = Seconds(20.0)
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself; msgspec adds the key path."""

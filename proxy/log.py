@@ -3,7 +3,7 @@
 import logging
 import sys
 from contextlib import suppress
-from typing import Literal, TextIO, cast
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 
@@ -22,12 +22,15 @@ class _Lines:
             sys.stderr.flush()
 
 
+class _Logger(structlog.make_filtering_bound_logger(logging.NOTSET)):  # type: ignore[misc]
+    """The class of every logger. They are made once and kept: its base changes with the level."""
+
+
 def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: A002  the config's word
     """Write log lines of `level` and above to standard error in `format`.
 
     aiohttp and asyncio log through the standard library; what they warn of is worth a line.
     """
-    threshold = logging.getLevelNamesMapping()[level.upper()]
     renderer = (
         structlog.processors.JSONRenderer()
         if format == "json"
@@ -41,7 +44,7 @@ def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: 
     ]
     structlog.configure(
         processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        wrapper_class=_Logger,
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lines())),
         cache_logger_on_first_use=True,
     )
@@ -49,4 +52,13 @@ def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: 
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared)
     )
-    logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler], force=True)
+    logging.basicConfig(handlers=[handler], force=True)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Write log lines of `level` and above from now on, whoever has a logger already."""
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    base: type[Any] = structlog.make_filtering_bound_logger(threshold)
+    _Logger.__bases__ = (base,)
+    logging.getLogger().setLevel(max(threshold, logging.WARNING))

@@ -2,27 +2,35 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import Final
 
 import structlog
 from aiohttp import web
 
-from proxy import __version__, sample
-from proxy.app import READINESS, build, build_admin
+from proxy import __version__
+from proxy.app import READINESS, build, build_admin, follow
 from proxy.config import Config, Upstream
 from proxy.config_values import Url
-from proxy.errors import ConfigError
 from proxy.handlers.raw_requests import MAX_FIELD, MAX_LINE, Connection
 from proxy.keyfile import load_or_create
-from proxy.tls import ServerTls
+from proxy.log import set_level
+from proxy.reloading import Prepare, Reloader
+from proxy.stopping import Stopping
+from proxy.tls import ServerTls, load_certificate
 from proxy.translate.jws import SigningKey
 from proxy.upstream.transport import READ_AHEAD
 
 log: Final = structlog.get_logger("regshim")
 _HANDSHAKE_SECONDS: Final = 10.0
 _TLS_CLOSE_SECONDS: Final = 2.0  # for a client's close_notify; many send none
+_GRACE_SECONDS: Final = 10.0  # where there is no setting for it
+_ADMIN_GRACE_SECONDS: Final = 2.0
+_CUT_SECONDS: Final = 1.0  # for handlers to end once their connection has
+_FIRST_LOOK: Final = 0.001
+_LONGEST_PAUSE: Final = 0.05
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -33,6 +41,58 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     make: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return make
+
+
+class Server:
+    """An application that is served on `port`, until it is drained.
+
+    What is under way then may take `grace` seconds; the event `at_once` ends that earlier.
+    """
+
+    def __init__(
+        self,
+        manager: web.Server,
+        listening: asyncio.Server,
+        *,
+        grace: float,
+        at_once: asyncio.Event,
+    ) -> None:
+        self._manager, self._listening = manager, listening
+        self._grace, self._at_once = grace, at_once
+        self.port = int(listening.sockets[0].getsockname()[1])
+
+    async def drain(self) -> None:
+        """Accept nobody any more; let what is under way end; cut what has not in time."""
+        self._listening.close()
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._grace
+        # Who was just accepted, and who just sent a request, has until the first look.
+        pause = _FIRST_LOOK
+        while self._connections and not self._at_once.is_set() and clock() < deadline:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, deadline - clock())):
+                    await self._at_once.wait()
+            for connection in self._connections:
+                connection.end_after_reply()
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        await self._cut()
+
+    async def _cut(self) -> None:
+        left = self._connections
+        if not left:
+            return
+        log.warning("connections cut", count=len(left))
+        for connection in left:
+            connection.cut()
+        for _ in range(int(_CUT_SECONDS / _FIRST_LOOK)):
+            if not self._connections:
+                return
+            await asyncio.sleep(_FIRST_LOOK)
+
+    @property
+    def _connections(self) -> list[Connection]:
+        """Those that are open, and those whose handler has not ended yet."""
+        return [one for one in self._manager.connections if isinstance(one, Connection)]
 
 
 @asynccontextmanager
@@ -48,11 +108,26 @@ async def serving(
 
     A `shared` port may be listened on by other processes too.
     """
+    async with _server(app, host, port, tls=tls, shared=shared) as server:
+        yield server.port
+
+
+@asynccontextmanager
+async def _server(
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    tls: ServerTls | None = None,
+    shared: bool = False,
+    grace: float = _GRACE_SECONDS,
+    at_once: asyncio.Event | None = None,
+) -> AsyncIterator[Server]:
     runner = web.AppRunner(
         app,
         handle_signals=False,
         handler_cancellation=True,  # a client that leaves ends the upstream call
-        shutdown_timeout=10.0,
+        shutdown_timeout=_CUT_SECONDS,  # when it comes to this, connections have been drained
     )
     await runner.setup()
     loop = asyncio.get_running_loop()
@@ -72,7 +147,7 @@ async def serving(
 
     # Not a TCPSite: it knows no connection but aiohttp's own.
     try:
-        server = await loop.create_server(
+        listening = await loop.create_server(
             connection,
             host,
             port,
@@ -81,82 +156,117 @@ async def serving(
             ssl_handshake_timeout=_HANDSHAKE_SECONDS if tls else None,
             ssl_shutdown_timeout=_TLS_CLOSE_SECONDS if tls else None,
         )
+        server = Server(manager, listening, grace=grace, at_once=at_once or asyncio.Event())
         try:
-            yield int(server.sockets[0].getsockname()[1])
+            yield server
         finally:
-            server.close()
+            await server.drain()
     finally:
         await runner.cleanup()
 
 
-async def serve(config: Config, key: SigningKey, *, supervised_by: int | None = None) -> None:
+async def serve(
+    config: Config,
+    key: SigningKey,
+    *,
+    reread: Callable[[], Config],
+    supervised_by: int | None = None,
+) -> None:
     """Serve `config` until SIGTERM or SIGINT, then finish what is under way.
 
-    `supervised_by` is a file descriptor that the supervisor holds: its end is a reason to end.
+    At SIGHUP `reread` gives the config to follow. `supervised_by` is a file descriptor that the
+    supervisor holds: its end is a reason to end.
     """
     listen, admin = config.listen, config.admin
     tls = None if listen.tls.cert_file is None else ServerTls(listen.tls)
     app = build(config, key)
-    shared = listen.workers > 1
+    stopping = Stopping()
+    server = partial(_server, shared=listen.workers > 1, at_once=stopping.at_once)
     async with AsyncExitStack() as stack:
-        port = await stack.enter_async_context(
-            serving(app, listen.host, listen.port, tls=tls, shared=shared)
+        registry = await stack.enter_async_context(
+            server(app, listen.host, listen.port, tls=tls, grace=listen.grace)
         )
+        # Closed before the registry port's connections to the upstream, which it asks.
         admin_port = await stack.enter_async_context(
-            serving(build_admin(app), admin.host, admin.port, shared=shared)
+            server(build_admin(app), admin.host, admin.port, grace=_ADMIN_GRACE_SECONDS)
         )
+        parts: list[Prepare] = [_follow_level, partial(follow, app)]
+        if tls is not None:
+            parts.append(partial(_follow_certificate, tls))
+        reloader = Reloader(config, reread, parts)
         # Before anybody is told that this serves: who is told may stop it at once.
-        stop = _stop_event()
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, _reload, tls)
-        if supervised_by is not None:
-            loop.add_reader(supervised_by, stop.set)  # nothing is written there any more
-        log.info(
-            "serving",
-            version=__version__,
-            address=f"{listen.host}:{port}",
-            admin=f"{admin.host}:{admin_port}",
-            tls=listen.tls.min_version if tls else None,
-            upstream=config.upstream.url,
-            key=key.kid,
-        )
-        if tls:
-            log.info("certificate", file=str(listen.tls.cert_file), expires=tls.expires)
-        await stop.wait()
-        if supervised_by is not None:
-            loop.remove_reader(supervised_by)
-        log.info("stopping")
+        stopping.listen(supervised=supervised_by is not None)
+        with _followed(reloader), _watched(supervised_by, stopping.asked):
+            log.info(
+                "serving",
+                version=__version__,
+                address=f"{listen.host}:{registry.port}",
+                admin=f"{admin.host}:{admin_port.port}",
+                tls=listen.tls.min_version if tls else None,
+                upstream=config.upstream.url,
+                key=key.kid,
+            )
+            if tls:
+                log.info("certificate", file=str(listen.tls.cert_file), expires=tls.expires)
+            await stopping.asked.wait()
+        log.info("stopping", grace=listen.grace)
+        # Whoever spreads requests over several of these learns it while the admin port is open.
         app[READINESS].stopping = True
+        await registry.drain()
 
 
-def _reload(tls: ServerTls | None) -> None:
-    """Show the certificate that is in its file now; what SIGHUP asks for."""
-    if tls is None:
-        log.info("nothing to reload", reason="listen.tls is not configured")
-        return
+def _follow_level(config: Config) -> Callable[[], None]:
+    return partial(set_level, config.log.level)
+
+
+def _follow_certificate(tls: ServerTls, config: Config) -> Callable[[], None]:
+    certificate = load_certificate(config.listen.tls)
+
+    def change() -> None:
+        tls.show(certificate)
+        log.info("certificate", file=str(config.listen.tls.cert_file), expires=tls.expires)
+
+    return change
+
+
+@contextmanager
+def _followed(reloader: Reloader) -> Iterator[None]:
+    """Reload at every SIGHUP; one that came while this process started is not lost."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(reloader.run())
+    loop.add_signal_handler(signal.SIGHUP, reloader.ask)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     try:
-        tls.reload()
-    except ConfigError as error:
-        log.error("certificate refused", reason=str(error), expires=tls.expires)  # noqa: TRY400
+        yield
+    finally:
+        # From here on it would be for nothing; without a handler it would end the process.
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
+        task.cancel()
+
+
+@contextmanager
+def _watched(supervised_by: int | None, stop: asyncio.Event) -> Iterator[None]:
+    """Set the event when the supervisor is gone; there is nothing that it would still write."""
+    if supervised_by is None:
+        yield
         return
-    log.info("certificate reloaded", expires=tls.expires)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(supervised_by, stop.set)
+    try:
+        yield
+    finally:
+        loop.remove_reader(supervised_by)
 
 
 async def serve_sample(tell: Callable[[str], None], *, port: int = 5000) -> None:
     """Serve in front of the sample registry; `tell` is given the lines that show what to do."""
+    from proxy import sample  # noqa: PLC0415  nobody else needs its images
+
     async with serving(sample.application(), "127.0.0.1", 0) as behind:
         config = Config(upstream=Upstream(url=Url(f"http://127.0.0.1:{behind}")))
         app = build(config, load_or_create(None))
         async with serving(app, "127.0.0.1", port) as listening:
-            stop = _stop_event()
+            stopping = Stopping()
+            stopping.listen()
             tell(sample.demonstration(f"127.0.0.1:{listening}"))
-            await stop.wait()
-
-
-def _stop_event() -> asyncio.Event:
-    """Return an event that SIGTERM or SIGINT will set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
+            await stopping.asked.wait()

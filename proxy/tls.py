@@ -11,7 +11,7 @@ with MD5 and SHA-1.
 import ssl
 import warnings
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography import x509
 
@@ -36,35 +36,46 @@ _OLD_SUITES: Final = (
 _NO_PASSWORD: Final = ""  # an encrypted key is refused; without it OpenSSL asks the terminal
 
 
-class ServerTls:
-    """The certificate that clients are shown; a reload shows the next handshake a new one.
+class Certificate(NamedTuple):
+    """What a handshake is answered with; `expires` is the end of it, as ISO 8601."""
 
-    `context` is for the server and stays the same; `expires` is the end of the current
-    certificate, as ISO 8601. ConfigError if the files cannot be used.
+    context: ssl.SSLContext
+    expires: str
+
+
+def load_certificate(settings: ListenTls) -> Certificate:
+    """Return the certificate in the files of `settings`; ConfigError if they cannot be used."""
+    if settings.cert_file is None or settings.key_file is None:
+        raise ConfigError("listen.tls.cert_file: is not set")
+    context = _server_context(settings)
+    pair = (settings.cert_file, settings.key_file)
+    return Certificate(context, _load_pair(context, *pair, names="listen.tls.{}_file"))
+
+
+class ServerTls:
+    """The certificate that clients are shown; the next handshake can be shown a new one.
+
+    `context` is for the server and stays the same. ConfigError if the files cannot be used.
     """
 
     def __init__(self, settings: ListenTls) -> None:
-        self._settings = settings
-        self.context, self.expires = self._load()
-        self._current = self.context
+        self._current = load_certificate(settings)
+        self.context = self._current.context
         self.context.sni_callback = self._choose
 
-    def reload(self) -> None:
-        """Read the files again; ConfigError, and nothing changes, if they cannot be used."""
-        self._current, self.expires = self._load()
+    @property
+    def expires(self) -> str:
+        """The end of the current certificate, as ISO 8601."""
+        return self._current.expires
 
-    def _load(self) -> tuple[ssl.SSLContext, str]:
-        settings = self._settings
-        if settings.cert_file is None or settings.key_file is None:
-            raise ConfigError("listen.tls.cert_file: is not set")
-        context = _server_context(settings)
-        pair = (settings.cert_file, settings.key_file)
-        return context, _load_pair(context, *pair, names="listen.tls.{}_file")
+    def show(self, certificate: Certificate) -> None:
+        """Answer the next handshakes with this certificate."""
+        self._current = certificate
 
     def _choose(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
         """Give a handshake the current certificate; OpenSSL asks with and without SNI."""
         # Not load_cert_chain on the context in use: it could fail between certificate and key.
-        connection.context = self._current
+        connection.context = self._current.context
 
 
 def _server_context(settings: ListenTls) -> ssl.SSLContext:
@@ -83,8 +94,11 @@ def _server_context(settings: ListenTls) -> ssl.SSLContext:
     return context
 
 
-def upstream_context(upstream: Upstream) -> ssl.SSLContext:
-    """Return what an https upstream is checked with; ConfigError if a file cannot be used."""
+def upstream_context(upstream: Upstream, *, client_certificate: bool = True) -> ssl.SSLContext:
+    """Return what an https upstream is checked with; ConfigError if a file cannot be used.
+
+    Without `client_certificate` it shows none: for hosts that are not the upstream itself.
+    """
     path = upstream.ca_file
     try:
         context = ssl.create_default_context(cafile=path)
@@ -93,6 +107,8 @@ def upstream_context(upstream: Upstream) -> ssl.SSLContext:
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"upstream.ca_file: {path} cannot be read: {reason}") from error
+    if not client_certificate:
+        return context
     if upstream.client_cert_file is not None and upstream.client_key_file is not None:
         pair = (upstream.client_cert_file, upstream.client_key_file)
         _load_pair(context, *pair, names="upstream.client_{}_file")

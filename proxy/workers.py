@@ -1,76 +1,128 @@
 """Several worker processes on one port, and the process that looks after them.
 
 The kernel spreads connections over processes that listen on one port (SO_REUSEPORT). The
-supervisor starts them, starts a dead one again, later each time it dies soon, and hands
-signals on: SIGTERM drains all, SIGHUP makes all reload. It serves nothing itself.
+supervisor starts them, starts a dead one again, later each time it dies soon, and hands on
+what it is told: to stop, to cut, to reload. It serves nothing itself.
+
+Law: all workers serve one config, that in effect. A config that cannot be used reaches none of
+them, and a worker that is started again is given what the others serve, not what stands in the
+file by then.
 """
 
 import asyncio
 import os
+import pickle
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import BinaryIO, Final
+from contextlib import ExitStack, contextmanager, suppress
+from typing import BinaryIO, Final, NamedTuple
 
 import structlog
 from prometheus_client import multiprocess
 
+from proxy.config import Config
+from proxy.errors import ConfigError
+from proxy.htpasswd import Htpasswd
+from proxy.log import set_level
 from proxy.metrics import MULTIPROCESS_DIRECTORY
+from proxy.reloading import Follow, Reloader
+from proxy.stopping import CUT, Stopping
+from proxy.tls import load_certificate
 
-# Set for a worker: its number. A worker reads the signing key, PEM, from its standard input,
-# and ends when that ends: its supervisor is gone, and another one may start beside it.
+# Set for a worker: its number. A worker reads its order from its standard input, and ends when
+# that ends: its supervisor is gone, and another one may start beside it.
 WORKER: Final = "REGSHIM_WORKER"
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
 _LIVED_LONG: Final = 60.0
+# What a worker may need beyond the grace, to close what it has open.
+_MARGIN: Final = 5.0
+# One that was told to stop before it had begun is simply gone.
+_ENDED_WELL: Final = frozenset({0, -signal.SIGTERM, -CUT})
 _log: Final = structlog.get_logger("regshim")
 
 
-class Supervisor:
-    """Runs `count` workers of `command` until it is told to stop.
+class Order(NamedTuple):
+    """What a worker is told at its start: the signing key, PEM, and the config in effect.
 
-    `key` is written to each worker's standard input: an in-memory key must be the same in all
-    of them, or a client would see signatures change from pull to pull. `ports` are those that
-    the workers will share, (host, port).
+    A key that is kept nowhere must be the same in all of them, or a client would see
+    signatures change from pull to pull.
+    """
+
+    key: bytes
+    config: Config
+
+
+class Supervisor:
+    """Runs the workers of a config, as `command`, until it is told to stop.
+
+    `key` is for all of them; at SIGHUP `reread` gives the config to follow.
     """
 
     def __init__(
-        self,
-        count: int,
-        command: Sequence[str],
-        key: bytes,
-        ports: Sequence[tuple[str, int]],
+        self, config: Config, key: bytes, command: Sequence[str], reread: Callable[[], Config]
     ) -> None:
-        self._count, self._command, self._key, self._ports = count, command, key, ports
+        self._key, self._command = key, command
+        self._reloader = Reloader(config, reread, [self._follow])
         self._running: dict[int, asyncio.subprocess.Process] = {}
-        self._stopping = asyncio.Event()
+        self._stopping = Stopping()
 
     async def run(self) -> int:
         """Run the workers; return the exit code: 0, or 1 if one did not end well.
 
         OSError if a port is taken: told once, here, not by every worker again and again.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._hand_on, signal.SIGHUP)
+        listen, admin = self._reloader.config.listen, self._reloader.config.admin
+        self._stopping.listen()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reloader.ask)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         with ExitStack() as stack:
-            for host, port in self._ports:
+            for host, port in ((listen.host, listen.port), (admin.host, admin.port)):
                 stack.enter_context(_reserved(host, port))
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="regshim-metrics-"))
             environment = os.environ | {MULTIPROCESS_DIRECTORY: directory}
+            beside = [
+                asyncio.create_task(self._reloader.run()),
+                asyncio.create_task(self._end(listen.grace)),
+            ]
             codes = await asyncio.gather(
-                *(self._keep_running(number, environment) for number in range(self._count))
+                *(self._keep_running(number, environment) for number in range(listen.workers))
             )
+            for task in beside:
+                task.cancel()
         return max(codes)
 
-    def _stop(self) -> None:
-        self._stopping.set()
+    def _follow(self, config: Config) -> Follow:
+        """Check what the workers will read, and return what makes them."""
+        if config.listen.tls.cert_file is not None:
+            load_certificate(config.listen.tls)
+        if config.listen.htpasswd is not None:
+            try:
+                Htpasswd.load(config.listen.htpasswd)
+            except ConfigError as error:
+                raise ConfigError(f"listen.htpasswd: {error}") from None
+
+        def change() -> None:
+            set_level(config.log.level)
+            self._hand_on(signal.SIGHUP)
+
+        return change
+
+    async def _end(self, grace: float) -> None:
+        """Hand on what ends the workers; kill those that outlive it."""
+        await self._stopping.asked.wait()
         self._hand_on(signal.SIGTERM)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._stopping.at_once.wait()
+                self._hand_on(CUT)
+        await asyncio.sleep(_MARGIN)
+        for number, process in self._running.items():
+            if process.returncode is None:
+                _log.error("worker killed", worker=number, reason="it did not end in time")
+        self._hand_on(signal.SIGKILL)
 
     def _hand_on(self, number: signal.Signals) -> None:
         for process in self._running.values():
@@ -83,29 +135,31 @@ class Supervisor:
         while True:
             began = clock()
             code = await self._run_once(number, environment)
-            if self._stopping.is_set():
-                # One that was told to stop before it had begun is simply gone.
-                return int(code not in {0, -signal.SIGTERM})
+            if self._stopping.asked.is_set():
+                return int(code not in _ENDED_WELL)
             lived = clock() - began
             pause = _FIRST_PAUSE if lived > _LIVED_LONG else min(pause * 2, _LONGEST_PAUSE)
             _log.error("worker died", worker=number, code=code, lived=round(lived), again_in=pause)
             try:
                 async with asyncio.timeout(pause):
-                    await self._stopping.wait()
+                    await self._stopping.asked.wait()
             except TimeoutError:
                 continue
             return 0
 
     async def _run_once(self, number: int, environment: dict[str, str]) -> int:
-        process = await asyncio.create_subprocess_exec(
-            *self._command, env=environment | {WORKER: str(number)}, stdin=asyncio.subprocess.PIPE
-        )
+        with _held_back(signal.SIGHUP):
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env=environment | {WORKER: str(number)},
+                stdin=asyncio.subprocess.PIPE,
+            )
         self._running[number] = process
-        if self._stopping.is_set():
+        if self._stopping.asked.is_set():
             process.send_signal(signal.SIGTERM)
         if process.stdin is not None:
             # Left open: a worker whose standard input ends knows that nobody looks after it.
-            process.stdin.write(self._key)
+            process.stdin.write(pickle.dumps(Order(self._key, self._reloader.config)))
         await process.wait()
         if process.stdin is not None:
             process.stdin.close()
@@ -125,16 +179,24 @@ def _reserved(host: str, port: int) -> Iterator[None]:
         yield
 
 
-def read_key(stream: BinaryIO) -> bytes:
-    """Return the PEM that a supervisor wrote; the stream stays open behind it."""
-    lines = []
-    for line in stream:
-        lines.append(line)
-        if line.startswith(b"-----END"):
-            break
-    return b"".join(lines)
+@contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    """Let processes start with a signal held back, which would end them until they listen."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
 
 
-def worker_command(config_file: Path) -> list[str]:
-    """Return the command of a worker that serves this config."""
-    return [sys.executable, "-m", "proxy", "serve", "--config", str(config_file)]
+def read_order(stream: BinaryIO) -> Order:
+    """Return what the supervisor wrote; the stream stays open behind it.
+
+    ConfigError if the supervisor is gone.
+    """
+    try:
+        order = pickle.load(stream)  # noqa: S301  from the process that started this one
+    except EOFError:
+        raise ConfigError("nobody told this worker what to serve") from None
+    assert isinstance(order, Order)  # noqa: S101  it is of the same version
+    return order

@@ -22,13 +22,16 @@ START_SECONDS = 20
 
 
 class Served:
-    """A running proxy."""
+    """A running proxy; `config` is its file, `document` what was written there."""
 
-    def __init__(self, port: int, admin: int, process: asyncio.subprocess.Process) -> None:
-        self.port, self.process = port, process
-        self.admin = f"http://127.0.0.1:{admin}"
+    def __init__(
+        self, config: Path, document: dict[str, Any], process: asyncio.subprocess.Process
+    ) -> None:
+        self.config, self.document, self.process = config, document, process
+        self.port: int = document["listen"]["port"]
+        self.admin = f"http://127.0.0.1:{document['admin']['port']}"
         self.pid = process.pid
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{self.port}"
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection to it."""
@@ -40,6 +43,22 @@ class Served:
         found = re.search(rf"{name}:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1]) << 10
+
+    def configure(self, **sections: Mapping[str, Any]) -> None:
+        """Write keys of these sections into its config file, which it reads when it is told to."""
+        for name, section in sections.items():
+            self.document[name] = {**self.document.get(name, {}), **section}
+        self.config.write_text(json.dumps(self.document), encoding="utf-8")
+
+    async def line(self, event: str, **values: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Return its next log line with this event and these values; it needs `stderr=PIPE`."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(START_SECONDS):
+            async for text in self.process.stderr:
+                entry: dict[str, Any] = json.loads(text)
+                if {"event": event, **values}.items() <= entry.items():
+                    return entry
+        raise AssertionError(f"the process ended without {event!r}")
 
     async def kill(self) -> None:
         """End it as a lost machine would: at once, in the middle of whatever it does."""
@@ -55,7 +74,7 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    directory: Path, upstream: str, **sections: Mapping[str, Any]
+    directory: Path, upstream: str, /, *, stderr: int | None = None, **sections: Mapping[str, Any]
 ) -> AsyncIterator[Served]:
     """Run the proxy in front of `upstream`; `sections` are sections of its config file."""
     port = free_port()
@@ -67,9 +86,11 @@ async def serving(
     config.write_text(json.dumps(document), encoding="utf-8")
     # Variables of the tests themselves begin with our prefix too, but are no keys.
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "proxy", "serve", "-c", str(config), env=dict(os.environ)
+        *(sys.executable, "-m", "proxy", "serve", "-c", str(config)),
+        env=dict(os.environ),
+        stderr=stderr,
     )
-    served = Served(port, document["admin"]["port"], process)
+    served = Served(config, document, process)
     try:
         await _answering(served)
         yield served

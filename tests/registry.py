@@ -62,11 +62,12 @@ class Request:
 class _Server:
     """Records requests, meets faults, sends replies."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self.url = ""
         self._tls = tls
+        self._port = port
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -76,7 +77,9 @@ class _Server:
         # A test that leaves a reply waiting must not hold up the end of the test.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
+        site = web.TCPSite(
+            self._runner, "127.0.0.1", self._port, ssl_context=self._tls, reuse_address=True
+        )
         await site.start()
         scheme = "https" if self._tls else "http"
         self.url = f"{scheme}://127.0.0.1:{self._runner.addresses[0][1]}"
@@ -161,8 +164,9 @@ class Registry(_Server):
         redirect_blobs: bool = False,
         presigned_get_only: bool = False,
         tls: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
-        super().__init__(tls)
+        super().__init__(tls, port)
         self.auth = auth
         self.api_version_header = api_version_header
         self.redirect_blobs = redirect_blobs

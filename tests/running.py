@@ -26,9 +26,13 @@ def config_for(url: str, /, **sections: Mapping[str, Any]) -> Config:
     """Return a config as its file would make it; `sections` are sections of the file.
 
     `config_for(url, upstream={"timeouts": {"idle": "100ms"}}, limits={"manifest": 1000})`
+
+    Without `retries` each request is sent once, so that a test counts what it asked for.
     """
     document = {name: dict(section) for name, section in sections.items()}
-    document.setdefault("upstream", {})["url"] = url
+    upstream = document.setdefault("upstream", {})
+    upstream["url"] = url
+    upstream.setdefault("retries", {"attempts": 1})
     return parse(json.dumps(document), {})
 
 

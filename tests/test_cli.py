@@ -132,7 +132,7 @@ def test_serve__a_config_or_the_sample(arguments: list[str]) -> None:
         ("[]", "expected a mapping of keys"),
     ],
 )
-@pytest.mark.parametrize("command", [["serve"], ["explain", "a:b"], ["key", "show"]])
+@pytest.mark.parametrize("command", [["explain", "a:b"], ["key", "show"]])
 def test_config__wrong_ends_with_2_and_the_key_path(
     config: Path, command: list[str], text: str, expected: str
 ) -> None:
@@ -148,7 +148,7 @@ def test_config__wrong_ends_with_2_and_the_key_path(
 
 def test_config__missing_file(tmp_path: Path) -> None:
     """A config that is not there is named."""
-    result = invoke("serve", "-c", tmp_path / "missing.yaml")
+    result = invoke("key", "show", "-c", tmp_path / "missing.yaml")
 
     assert result.exit_code == 2
     assert f"{tmp_path}/missing.yaml: cannot be read" in result.stderr
@@ -157,13 +157,13 @@ def test_config__missing_file(tmp_path: Path) -> None:
 def test_config__from_the_environment(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment goes before the file; its errors are told like the file's."""
     monkeypatch.setenv("REGSHIM_LISTEN__PORT", "many")
-    result = invoke("serve", "-c", config)
+    result = invoke("key", "show", "-c", config)
 
     assert result.exit_code == 2
     assert "listen.port:" in result.stderr
 
 
-@pytest.mark.parametrize("command", [["serve"], ["explain", "a:b"], ["key", "show"]])
+@pytest.mark.parametrize("command", [["explain", "a:b"], ["key", "show"]])
 def test_key__unusable_ends_with_2(config: Path, tmp_path: Path, command: list[str]) -> None:
     """A key file that holds no key ends with status 2, its path, and nothing of its content."""
     key_file = tmp_path / "key.pem"

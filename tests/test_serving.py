@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
 from proxy.serving import loop_factory, serve_sample, serving
-from tests.images import make_image, push
 from tests.processes import serving as serving_process
+from tests.raw import raw_server
+from tests.registry_content import sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
     import aiohttp
 
+    from tests.processes import Served
+    from tests.raw import Connection
     from tests.registry import Registry
+
+LOG = {"log": {"level": "info"}}
+LAST = {"Connection": "close"}
+END_SECONDS = 30
 
 
 async def test_serving__chosen_port(http: aiohttp.ClientSession) -> None:
@@ -43,36 +52,152 @@ async def test_serving__taken_port() -> None:
         assert port == same
 
 
-async def test_serve__finishes_what_is_under_way(registry: Registry, tmp_path: Path) -> None:
-    """After SIGTERM a transfer that has begun comes to its end, and the exit code is 0."""
+async def sent(served: Served, *lines: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send a request's head on a connection of its own."""
+    reader, writer = await served.connect()
+    writer.write("\r\n".join([*lines, "Host: x", "", ""]).encode())
+    return reader, writer
+
+
+async def told_to_stop(served: Served, http: aiohttp.ClientSession) -> dict[str, Any]:
+    """Send SIGTERM, and return what /readyz says as soon as it is not ready any more."""
+    served.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(END_SECONDS):
+        while True:
+            # Each time on a connection of its own: another worker may answer.
+            async with http.get(f"{served.admin}/readyz", headers=LAST) as reply:
+                if reply.status == 503:
+                    document: dict[str, Any] = await reply.json()
+                    return document
+
+
+async def ended(served: Served) -> int:
+    """Return the exit code; that it comes to that is part of what is tested."""
+    async with asyncio.timeout(END_SECONDS):
+        return await served.process.wait()
+
+
+async def test_serve__finishes_what_is_under_way(
+    registry: Registry, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """After SIGTERM a transfer ends whole; meanwhile 503 at /readyz, and nobody is let in."""
     blob = bytes(3 << 20)
     digest = registry.put_blob("lib/app", blob)
     held = asyncio.Event()
     fault = registry.fault("GET", "blobs", wait_body=held)
     async with serving_process(tmp_path, registry.url) as served:
-        reader, writer = await served.connect()
-        writer.write(f"GET /v2/lib/app/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        idle, idle_writer = await sent(served, "GET /v2/ HTTP/1.1")
+        await idle.readuntil(b"{}")
+        reader, writer = await sent(served, f"GET /v2/lib/app/blobs/{digest} HTTP/1.1")
         await reader.readuntil(b"\r\n\r\n")
         await fault.arrived.wait()
-        served.process.send_signal(signal.SIGTERM)
+        told = await told_to_stop(served, http)
+        async with http.get(f"{served.admin}/livez") as reply:
+            alive = reply.status
+        with pytest.raises(ConnectionRefusedError):
+            await served.connect()
+        rest = await idle.read()
+        idle_writer.close()
         held.set()
         body = await reader.readexactly(len(blob))
+        end = await reader.read()
         writer.close()
 
-        assert 0 == await served.process.wait()
+        assert 0 == await ended(served)
+    assert ("stopping", 200) == (told["status"], alive)
+    assert told["checks"]["process"].endswith("is stopping")
     assert blob == body
+    assert b"" == rest == end
 
 
-async def test_serve__sighup_without_tls(registry: Registry, tmp_path: Path) -> None:
-    """SIGHUP where nothing can be reloaded changes nothing."""
-    await push(registry, "lib/app", "1", make_image())
+async def test_serve__finishes_uploads(
+    registry: Registry, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """After SIGTERM the rest of an upload is taken; its reply says that it is the last one."""
+    blob = bytes(2 << 20)
+    digest = sha256(blob)
+    upload = registry.fault("POST", "uploads")  # that nothing goes wrong with
     async with serving_process(tmp_path, registry.url) as served:
-        served.process.send_signal(signal.SIGHUP)
-        reader, writer = await served.connect()
-        writer.write(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
-
-        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        line = f"POST /v2/lib/app/blobs/uploads/?digest={digest} HTTP/1.1"
+        reader, writer = await sent(served, line, f"Content-Length: {len(blob)}")
+        writer.write(blob[: 1 << 20])
+        await upload.arrived.wait()
+        await told_to_stop(served, http)
+        writer.write(blob[1 << 20 :])
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        end = await reader.read()
         writer.close()
+
+        assert 0 == await ended(served)
+    assert head.startswith("HTTP/1.1 201 ")
+    assert "Connection: close" in head
+    assert b"" == end
+    assert blob == registry.repository("lib/app").blobs[digest]
+
+
+@pytest.mark.parametrize("twice", [False, True])
+async def test_serve__cuts_what_takes_too_long(
+    registry: Registry, tmp_path: Path, *, twice: bool
+) -> None:
+    """After the grace, or a second SIGTERM, a transfer breaks off; the exit code is 0."""
+    digest = registry.put_blob("lib/app", bytes(3 << 20))
+    held = asyncio.Event()
+    fault = registry.fault("GET", "blobs", wait_body=held)
+    grace = {"grace": "1h" if twice else "100ms"}
+    async with serving_process(tmp_path, registry.url, stderr=PIPE, **LOG, listen=grace) as served:
+        reader, writer = await sent(served, f"GET /v2/lib/app/blobs/{digest} HTTP/1.1")
+        await fault.arrived.wait()
+        served.process.send_signal(signal.SIGTERM)
+        await served.line("stopping")
+        if twice:
+            served.process.send_signal(signal.SIGTERM)
+        access = await served.line("request")
+
+        assert 0 == await ended(served)
+        with pytest.raises(ConnectionError):
+            await reader.read()
+        writer.close()
+    held.set()
+    assert "cut: the proxy stops" == access["translation"]
+
+
+async def test_serve__cuts_who_does_not_read(registry: Registry, tmp_path: Path) -> None:
+    """A client that has stopped reading does not keep the process, nor gets a clean end."""
+    digest = registry.put_blob("lib/app", bytes(64 << 20))
+    async with serving_process(tmp_path, registry.url, listen={"grace": "100ms"}) as served:
+        reader, writer = await sent(served, f"GET /v2/lib/app/blobs/{digest} HTTP/1.1")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()
+        served.process.send_signal(signal.SIGTERM)
+
+        assert 0 == await ended(served)
+        writer.transport.resume_reading()
+        with pytest.raises(ConnectionError):
+            await reader.read()
+        writer.close()
+
+
+async def test_serve__a_cut_is_seen_without_a_length(tmp_path: Path) -> None:
+    """What ends with its connection is reset when it is cut, not ended."""
+    begun = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf"
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(begun)
+        await connection.silence()
+
+    async with (
+        raw_server(talk) as upstream,
+        serving_process(tmp_path, upstream.url, listen={"grace": "100ms"}) as served,
+    ):
+        reader, writer = await sent(served, f"GET /v2/lib/app/blobs/{sha256(b'x')} HTTP/1.0")
+        await reader.readuntil(b"\r\n\r\nhalf")
+        served.process.send_signal(signal.SIGTERM)
+
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+        assert 0 == await ended(served)
 
 
 async def test_serve_sample__tells_what_to_do() -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from proxy.config import ListenTls, Upstream
 from proxy.config_values import Url
 from proxy.errors import ConfigError
-from proxy.tls import ServerTls, upstream_context
+from proxy.tls import ServerTls, load_certificate, upstream_context
 from tests.certificates import GO_1_4, OLD, Authority, Pair, handshake, listen, speaking
 from tests.running import running
 
@@ -115,10 +115,10 @@ async def test_server__no_weak_suites(registry: Registry, pair: Pair, authority:
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-async def test_reload__new_handshakes_see_the_new_certificate(
+async def test_show__new_handshakes_see_the_new_certificate(
     authority: Authority, pair: Pair, name: str
 ) -> None:
-    """After a reload a handshake is shown the new certificate, with and without SNI."""
+    """A handshake is shown the new certificate at once, with and without SNI."""
     tls = ServerTls(settings(pair))
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=tls.context)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -126,23 +126,24 @@ async def test_reload__new_handshakes_see_the_new_certificate(
         before = (await handshake(url, authority.client_context(), name))[2]
         first = pair.serial
         authority.issue("server", lasts=timedelta(days=9))
-        tls.reload()
+        tls.show(load_certificate(settings(pair)))
         after = (await handshake(url, authority.client_context(), name))[2]
 
     assert (first, pair.serial) == (before, after)
     assert before != after
 
 
-@pytest.mark.parametrize("what", ["cert_file", "key_file"])
-def test_reload__a_bad_file_changes_nothing(authority: Authority, pair: Pair, what: str) -> None:
-    """A new file that cannot be used is a ConfigError; the certificate in use stays."""
+def test_show__not_before_it_is_told(authority: Authority, pair: Pair) -> None:
+    """`expires` is that of the certificate which is shown, and loading one shows nothing yet."""
     tls = ServerTls(settings(pair))
-    expires = tls.expires
-    getattr(authority.issue("server", lasts=timedelta(days=9)), what).write_text("nonsense")
-    with pytest.raises(ConfigError, match=rf"^listen\.tls\.{what}: "):
-        tls.reload()
+    before = tls.expires
+    authority.issue("server", lasts=timedelta(days=9))
+    certificate = load_certificate(settings(pair))
+    unshown = tls.expires
+    tls.show(certificate)
 
-    assert expires == tls.expires
+    assert before == unshown
+    assert certificate.expires == tls.expires != before
 
 
 @pytest.mark.parametrize(

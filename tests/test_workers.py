@@ -6,13 +6,14 @@ import asyncio
 import json
 import os
 import signal
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
-from proxy.workers import worker_command
 from tests.images import make_image, push, verify_schema1
 from tests.peers import free_port
 from tests.processes import Served, serving
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tests.registry import Registry
 
 WORKERS = 2
+INFO = {"level": "info"}
 TAG = "/v2/lib/app/manifests/1"
 
 
@@ -129,6 +131,80 @@ async def test_workers__drained_on_sigterm(registry: Registry, tmp_path: Path) -
     assert [] == alive(pids)
 
 
+async def test_workers__told_by_everybody(registry: Registry, tmp_path: Path) -> None:
+    """SIGTERM to all processes, as systemd sends it, is no second one; a second one cuts."""
+    digest = registry.put_blob("lib/app", bytes(3 << 20))
+    held = asyncio.Event()
+    fault = registry.fault("GET", "blobs", wait_body=held)
+    listen = {"workers": WORKERS, "grace": "1h"}
+    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO, listen=listen) as served:
+        await ready(served)
+        pids = [served.pid, *workers_of(served)]
+        download = asyncio.create_task(ask(f"{served.url}/v2/lib/app/blobs/{digest}"))
+        await fault.arrived.wait()
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+        # The one without a transfer ends, the other one does not.
+        while len(workers_of(served)) == WORKERS:
+            await asyncio.wait({download}, timeout=0.05)
+        under_way = not download.done()
+        served.process.send_signal(signal.SIGTERM)
+        with pytest.raises(aiohttp.ClientError):
+            await download
+        code = await served.process.wait()
+    held.set()
+
+    assert (True, 0) == (under_way, code)
+    assert [] == alive(pids)
+
+
+async def test_workers__one_that_hangs_is_killed(registry: Registry, tmp_path: Path) -> None:
+    """A worker that does not end by itself is killed; the exit code tells it."""
+    listen = {"workers": WORKERS, "grace": "100ms"}
+    async with serving(tmp_path, registry.url, listen=listen) as served:
+        await ready(served)
+        pids = workers_of(served)
+        os.kill(pids[0], signal.SIGSTOP)
+        served.process.send_signal(signal.SIGTERM)
+        code = await served.process.wait()
+
+    assert 1 == code
+    assert [] == alive(pids)
+
+
+async def test_workers__reload_together(registry: Registry, tmp_path: Path) -> None:
+    """At SIGHUP all follow the config; one that is started again serves what the others do."""
+    await push(registry, "lib/app", "1", make_image())
+    listen = {"workers": WORKERS}
+    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO, listen=listen) as served:
+        await ready(served)
+        served.configure(translate={"no_accept": "stored"})
+        served.process.send_signal(signal.SIGHUP)
+        for _ in range(1 + WORKERS):
+            await served.line("reloaded", changed=["translate.no_accept"])
+        served.configure(translate={"no_accept": "schema1", "default_platform": "nonsense"})
+        served.process.send_signal(signal.SIGHUP)
+        refused = await served.line("reload refused")
+        before = workers_of(served)
+        os.kill(before[0], signal.SIGKILL)
+        await served.line("serving")
+        await ready(served)
+        answers = {json.loads((await ask(served.url + TAG))[1])["schemaVersion"] for _ in range(20)}
+
+    assert "translate.default_platform" in refused["reason"]
+    assert {2} == answers
+
+
+async def test_workers__reloaded_while_they_start(registry: Registry, tmp_path: Path) -> None:
+    """A SIGHUP for workers that do not listen yet is kept for them; it ends none."""
+    listen = {"workers": WORKERS}
+    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO, listen=listen) as served:
+        served.process.send_signal(signal.SIGHUP)
+        for _ in range(1 + WORKERS):
+            await served.line("reloaded")
+        await ready(served)
+
+
 @pytest.mark.parametrize("taken", ["listen", "admin"])
 async def test_workers__port_that_is_taken(tmp_path: Path, taken: str) -> None:
     """A taken port ends the start at once with its reason, not worker after worker."""
@@ -146,7 +222,7 @@ async def test_workers__port_that_is_taken(tmp_path: Path, taken: str) -> None:
         )
     )
     process = await asyncio.create_subprocess_exec(
-        *worker_command(config), stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "proxy.server", str(config)), stderr=asyncio.subprocess.PIPE
     )
     _, errors = await process.communicate()
     server.close()

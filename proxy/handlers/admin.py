@@ -48,7 +48,8 @@ class Readiness:
     async def health(self) -> Health:
         """Return the health now; the upstream is asked every two seconds at most."""
         clock = asyncio.get_running_loop().time
-        if clock() - self._asked >= _ASK_AGAIN:
+        # Who stops is not ready, and tells it at once, whatever the upstream does.
+        if not self.stopping and clock() - self._asked >= _ASK_AGAIN:
             self._reachable, self._answer = await self._flights.join("ask", self._ask)
             self._asked = clock()
         checks = {
@@ -62,7 +63,7 @@ class Readiness:
     async def _ask(self) -> tuple[bool, str]:
         try:
             async with asyncio.timeout(self._timeout):
-                stream = await self._upstream.open("GET", "/v2/", [])
+                stream = await self._upstream.open("GET", "/v2/", [], kind="health")
                 await stream.close()
         except TimeoutError:
             return False, f"no answer within {self._timeout:g} s"
@@ -92,7 +93,10 @@ class Admin:
     async def readyz(self, _: web.Request) -> web.Response:
         """Answer 200 if requests can be answered, else 503; the reasons as JSON."""
         health = await self._readiness.health()
-        document = {"status": "ready" if health.ready else "not ready", "checks": health.checks}
+        status = "ready" if health.ready else "not ready"
+        if self._readiness.stopping:
+            status = "stopping"
+        document = {"status": status, "checks": health.checks}
         return _json(document, 200 if health.ready else 503)
 
     async def metrics(self, _: web.Request) -> web.Response:

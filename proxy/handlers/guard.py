@@ -17,16 +17,16 @@ _OF_THE_CLIENT: Final = frozenset({"authorization", "cookie"})
 
 
 class Guard:
-    """A middleware; without `users` whoever reaches the proxy may use it."""
+    """A middleware; without `users` whoever reaches the proxy may use it. They can be replaced."""
 
     __middleware_version__ = 1
 
     def __init__(self, users: Htpasswd | None) -> None:
-        self._users = users
+        self.users = users
 
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Pass a request on if it is of a user; Unauthorized if not."""
-        if self._users is not None and not await self._users.admits(
+        if self.users is not None and not await self.users.admits(
             request.headers.get("Authorization")
         ):
             raise Unauthorized("authentication required", challenges=(_CHALLENGE,))

@@ -35,16 +35,26 @@ _OF_THE_MANIFEST: Final = frozenset(
 
 
 class Manifests:
-    """Answers GET and HEAD of manifests."""
+    """Answers GET and HEAD of manifests; `settings` can be replaced, for the requests to come."""
 
     def __init__(
         self, puller: Puller, settings: Settings, passthrough: Passthrough, recorder: Recorder
     ) -> None:
         self._puller = puller
         self._recorder = recorder
-        self._settings = settings
         self._passthrough = passthrough
         self._clients: LRUCache[tuple[tuple[str, ...], str], Client] = LRUCache(_MOST_KEPT)
+        self.settings = settings
+
+    @property
+    def settings(self) -> Settings:
+        """What the config says of clients."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clients.clear()
 
     async def answer(self, request: web.Request, route: ManifestRoute) -> web.StreamResponse:
         """Answer a pull by tag or by digest."""

@@ -18,6 +18,7 @@ import structlog
 from aiohttp import HttpVersion11, web
 
 from proxy.errors import MethodNotAllowed, NotTranslatable, Overloaded, RegistryError, Unauthorized
+from proxy.handlers.ending import EndingConnection
 from proxy.handlers.exchange import ACCESS, REPLY, VARY, Access
 from proxy.metrics import Metrics
 from proxy.tracing import Tracing
@@ -88,15 +89,21 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
             request.app[METRICS].refusals.labels(type(error).__name__).inc()
         return render(error)
     except ConnectionError:
-        return _cut(request, "the client left")
+        return _cut(request, _who_left(request))
     except asyncio.CancelledError:
-        access.outcome = "the client left"
+        access.outcome = _who_left(request)
         raise
     except Exception:
         log.exception("unexpected error", request_id=access.request_id)
         if _begun(request):
             return _cut(request, "cut: unexpected error")
         return render(RegistryError("the proxy failed at this request; its log tells why"))
+
+
+def _who_left(request: web.Request) -> str:
+    connection = request.protocol
+    cut = isinstance(connection, EndingConnection) and connection.was_cut
+    return "cut: the proxy stops" if cut else "the client left"
 
 
 def _begun(request: web.Request) -> bool:

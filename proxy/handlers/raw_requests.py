@@ -22,6 +22,7 @@ from proxy.errors import (
     RequestInvalid,
     UpstreamError,
 )
+from proxy.handlers.ending import EndingConnection
 from proxy.handlers.exchange import HOST
 from proxy.handlers.middleware import Handler, render
 
@@ -54,7 +55,11 @@ async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except UpstreamError:
-        if isinstance(request.content.exception(), web.RequestPayloadError):
+        # The upstream's reply did not come for want of the rest of the body.
+        of_the_body = request.content.exception()
+        if isinstance(of_the_body, RegistryError):
+            raise of_the_body from None
+        if isinstance(of_the_body, web.RequestPayloadError):
             raise RequestInvalid("the body broke off: its chunked coding is wrong") from None
         raise
 
@@ -64,7 +69,7 @@ def _is_text(value: str) -> bool:
     return value.isascii() or not any("\udc80" <= char <= "\udcff" for char in value)
 
 
-class Connection(web.RequestHandler):
+class Connection(EndingConnection):
     """A client's connection; what cannot be parsed is answered as a registry does."""
 
     __slots__ = ()

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from proxy.handlers.admin import Readiness
@@ -23,6 +25,10 @@ class StatusPage:
     ) -> None:
         self._facts, self._readiness = facts, readiness
         self._activity, self._inventory = activity, inventory
+
+    def show(self, config: Sequence[tuple[str, str, bool]]) -> None:
+        """Show this configuration from now on: (key, value, changed) of every key."""
+        self._facts = msgspec.structs.replace(self._facts, config=config)
 
     async def answer(self, _: web.Request) -> web.Response:
         """Answer with the page as of now."""

@@ -5,7 +5,6 @@ from urllib.parse import unquote, urlsplit
 
 from proxy.errors import ConfigError
 from proxy.inventory.entry import Archive
-from proxy.inventory.sqlite import SqliteArchive
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -24,6 +23,8 @@ def open_archive(url: str, *, retention: float, max_entries: int, timeout: float
     """
     path = sqlite_path(url)
     if path is not None:
+        from proxy.inventory.sqlite import SqliteArchive  # noqa: PLC0415  most have no such store
+
         return SqliteArchive(path, retention=retention, max_entries=max_entries)
     try:
         from proxy.inventory.redis import RedisArchive  # noqa: PLC0415  it is an extra

@@ -10,15 +10,17 @@ import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import jinja2
 import msgspec
 
 from proxy.errors import NotTranslatable
 from proxy.inventory.entry import Entry
 from proxy.status.activity import Hour
 from proxy.status.drawing import CHART_HEIGHT, CHART_WIDTH, FLOW_HEIGHT, FLOW_WIDTH, bars, flow
+
+if TYPE_CHECKING:
+    import jinja2
 
 MOST_ROWS: Final = 500
 _FORMATS: Final = {
@@ -33,7 +35,7 @@ _UNITS: Final = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What does not change while a process runs.
+    """What no request changes.
 
     `config` has (key, value, changed) of every key; `scope` says whose counts the page shows.
     """
@@ -103,7 +105,9 @@ def _hash(text: str) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def _environment() -> "jinja2.Environment":
+    import jinja2  # noqa: PLC0415  a proxy whose page nobody looks at has no need of it
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("proxy.status"),
         autoescape=True,
@@ -129,7 +133,7 @@ def _environment() -> jinja2.Environment:
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template() -> "jinja2.Template":
     environment = _environment()
     # Written out as they are: their hashes are in the policy.
     environment.globals |= {"style": _source("status.css"), "script": _source("status.js")}

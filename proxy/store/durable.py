@@ -6,7 +6,6 @@ from urllib.parse import unquote, urlsplit
 
 from proxy.errors import ConfigError
 from proxy.store.entries import Entries
-from proxy.store.sqlite import SqliteEntries
 
 _REDIS: Final = ("redis://", "rediss://", "unix://", "redis+", "rediss+")
 
@@ -19,6 +18,8 @@ def open_durable(url: str, *, max_bytes: int, ttl: float, timeout: float) -> tup
     message does not repeat it, for it may hold a password.
     """
     if url.startswith("sqlite:///"):
+        from proxy.store.sqlite import SqliteEntries  # noqa: PLC0415  most have no such store
+
         return "sqlite", SqliteEntries(Path(unquote(urlsplit(url).path)), max_bytes)
     if not url.startswith(_REDIS):
         raise ConfigError("cache.store: expected sqlite:///absolute/path or redis://host:port/db")

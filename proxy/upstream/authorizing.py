@@ -30,6 +30,7 @@ from proxy.upstream.auth import (
     dialogue,
 )
 from proxy.upstream.credentials import Read, Remembered
+from proxy.upstream.redirects import origin_of
 from proxy.upstream.scope import scope_of
 from proxy.upstream.tokens import Tokens
 
@@ -65,7 +66,7 @@ class AuthorizingTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, at most twice; 403 where the proxy's credentials do not do."""
-        if _origin(request.url) == _origin(self._url):
+        if origin_of(request.url) == origin_of(self._url):
             response = await self._dialogue(request)
         else:
             response = await self._send(request, None)
@@ -182,7 +183,3 @@ async def _discard(response: httpx.Response) -> None:
                 break
     await response.aclose()
 
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    # httpx leaves out a port that is the scheme's own.
-    return url.scheme, url.host, url.port

@@ -23,7 +23,7 @@ from proxy.spec.digest import Digest, verify
 from proxy.spec.reference import Repository
 from proxy.tracing import NO_TRACING, Tracing
 from proxy.upstream.redirects import next_hop
-from proxy.upstream.transport import TlsError
+from proxy.upstream.transport import AddressError, TlsError
 
 Headers = Iterable[tuple[str, str]]
 Kind = Literal["manifest", "config", "blob", "token", "other"]
@@ -192,7 +192,9 @@ class UpstreamRegistry:
                 return stream
             await stream.close()
             location = stream.headers.get("Location")
-            url, target, headers = next_hop(url, target, location, headers)
+            # What a tag means is nothing that a digest could prove.
+            plain = kind != "manifest"
+            url, target, headers = next_hop(url, target, location, headers, plain=plain)
         raise UpstreamInvalid(f"the upstream redirected more than {_MOST_REDIRECTS} times")
 
     async def open_url(
@@ -262,6 +264,8 @@ def _ours(error: httpx.HTTPError) -> UpstreamUnreachable | UpstreamTimeout | Ups
     if isinstance(error, httpx.TimeoutException):
         kind = "connection" if isinstance(error, httpx.ConnectTimeout) else "reply"
         return UpstreamTimeout(f"the upstream gave no {kind} in time")
+    if isinstance(error, AddressError):
+        return UpstreamInvalid(str(error))
     if isinstance(error, TlsError):
         return UpstreamUnreachable(f"the upstream cannot be reached: {error}")
     if isinstance(error, httpx.ConnectError):

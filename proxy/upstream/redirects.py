@@ -16,12 +16,19 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 def next_hop(
-    url: httpx.URL, target: str, location: str | None, headers: list[tuple[str, str]]
+    url: httpx.URL,
+    target: str,
+    location: str | None,
+    headers: list[tuple[str, str]],
+    *,
+    plain: bool = True,
 ) -> tuple[httpx.URL, str, list[tuple[str, str]]]:
     """Return (url, target, headers) of the request that follows a redirect.
 
-    UpstreamInvalid for a Location that is missing, no URL, or not of http or https; the
-    message does not repeat it, for its query may be a presigned secret.
+    `plain` allows the way from https to http: for what is verified by its digest, not for what
+    is believed because of who says it. UpstreamInvalid for a Location that is missing, no URL,
+    or not of a scheme that is allowed; the message does not repeat it, for its query may be a
+    presigned secret.
     """
     if not location:
         raise UpstreamInvalid("the upstream redirected without a Location")
@@ -32,10 +39,13 @@ def next_hop(
         raise UpstreamInvalid("the upstream redirected to something that is no URL") from error
     if there.scheme not in _PORTS or not there.host:
         raise UpstreamInvalid(f"the upstream redirected to a forbidden scheme: {there.scheme[:20]}")
-    if _origin(there) != _origin(url):
+    if url.scheme == "https" and there.scheme == "http" and not plain:
+        raise UpstreamInvalid("the upstream is asked over https, it redirected to http")
+    if origin_of(there) != origin_of(url):
         headers = [pair for pair in headers if pair[0].lower() not in _FOR_THE_REGISTRY_ALONE]
     return there, there.raw_path.decode("ascii"), headers
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int]:
+def origin_of(url: httpx.URL) -> tuple[str, str, int]:
+    """Return (scheme, host, port) of an http or https URL."""
     return url.scheme, url.host, url.port or _PORTS[url.scheme]

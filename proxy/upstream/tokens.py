@@ -11,12 +11,13 @@ import httpx
 import msgspec
 from cachetools import LRUCache
 
-from proxy.errors import Denied, UpstreamTimeout, UpstreamUnreachable
+from proxy.errors import Denied, UpstreamInvalid, UpstreamTimeout, UpstreamUnreachable
 from proxy.flights import Flights
 from proxy.upstream.auth import Credentials, Demand, Secret
 from proxy.upstream.client import Stream
 from proxy.upstream.credentials import Remembered
 from proxy.upstream.token_service import Token, check_realm, token_dialogue
+from proxy.upstream.transport import AddressError
 
 _TOKENS_KEPT: Final = 1024
 _LARGEST_REPLY: Final = 256 << 10
@@ -107,5 +108,7 @@ class Tokens:
                 return stream.status, await stream.read(_LARGEST_REPLY, "token")
         except (httpx.TimeoutException, TimeoutError) as error:
             raise UpstreamTimeout("the upstream's token service gave no reply in time") from error
+        except AddressError as error:
+            raise UpstreamInvalid(str(error)) from error
         except httpx.HTTPError as error:
             raise UpstreamUnreachable("the upstream's token service cannot be reached") from error

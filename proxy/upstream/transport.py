@@ -9,8 +9,9 @@ The httpx extension `target` (httpcore's) is the request target to send, byte fo
 end here and become httpx's.
 """
 
+import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -18,6 +19,8 @@ import aiohttp
 import httpx
 from multidict import CIMultiDict
 from yarl import URL
+
+from proxy.upstream.addresses import AddressRefused
 
 # Bytes after which aiohttp stops reading ahead of whoever consumes a body. A stream whose
 # client has stalled holds several times as many: twice that here before reading stops, one
@@ -30,16 +33,41 @@ class TlsError(httpx.ConnectError):
     """No TLS connection; the message says why, for the person at the client."""
 
 
+class AddressError(httpx.ConnectError):
+    """The host is at an address that is not gone to; `reason` is the kind of address."""
+
+    def __init__(self, reason: str, request: httpx.Request) -> None:
+        host = request.url.host
+        super().__init__(f"the upstream refers to {host}, whose address is {reason}: refused")
+        self.request = request
+        self.reason = reason
+
+
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """Sends httpx requests through one aiohttp session; make it inside a running loop.
 
     `connect` and `idle` are seconds: to connect, and between two reads. There is no limit
     on the number of connections (who calls bounds that) nor on the time of a transfer.
+    `dial` is told each address before it is connected to, and may raise AddressRefused.
     """
 
-    def __init__(self, *, connect: float, idle: float, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        connect: float,
+        idle: float,
+        tls: ssl.SSLContext | None = None,
+        dial: Callable[[str], None] = lambda _address: None,
+    ) -> None:
+        def connecting(info: aiohttp.AddrInfoType) -> socket.socket:
+            family, kind, protocol, _, address = info
+            dial(str(address[0]))
+            return socket.socket(family, kind, protocol)
+
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=tls or True, ttl_dns_cache=30),
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=tls or True, ttl_dns_cache=30, socket_factory=connecting
+            ),
             timeout=aiohttp.ClientTimeout(sock_connect=connect, sock_read=idle),
             auto_decompress=False,
             skip_auto_headers=_NOT_ADDED,
@@ -120,6 +148,8 @@ def _httpx_errors(request: httpx.Request) -> Iterator[None]:
     except aiohttp.ClientSSLError as error:
         raise TlsError(_tls_reason(error.__cause__), request=request) from error
     except (aiohttp.ClientConnectorError, ValueError) as error:
+        if isinstance(error.__cause__, AddressRefused):
+            raise AddressError(str(error.__cause__), request) from error
         # ValueError: a redirect named a host or a port that cannot exist.
         raise httpx.ConnectError(str(error), request=request) from error
     except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:

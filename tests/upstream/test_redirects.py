@@ -106,6 +106,23 @@ def test_next_hop__refused(location: str | None) -> None:
     assert "secret" not in refused.value.message
 
 
+@pytest.mark.parametrize("location", ["http://s3.example.com/a", "http://registry.example.com/a"])
+def test_next_hop__from_https_to_http(location: str) -> None:
+    """What is verified by its digest may come over http, anonymously; other things may not."""
+    there, _, headers = next_hop(HERE, TARGET, location, HEADERS)
+
+    assert ("http", ANONYMOUS) == (there.scheme, headers)
+    with pytest.raises(UpstreamInvalid, match="redirected to http"):
+        next_hop(HERE, TARGET, location, HEADERS, plain=False)
+
+
+def test_next_hop__from_http_to_http() -> None:
+    """An upstream that is asked over http may redirect to http."""
+    there, _, _ = next_hop(httpx.URL("http://a.test"), "/", "http://b.test/x", [], plain=False)
+
+    assert "b.test" == there.host
+
+
 odd = st.text(alphabet="htps:/@[]?#%.a1 \t\n\\ä_&=\x00", max_size=20)
 
 

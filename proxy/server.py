@@ -1,0 +1,75 @@
+"""What `regshim serve` becomes: the process that serves a config, or looks after those that do.
+
+Law: nothing of the command line is imported here. The command replaces itself by this process,
+for what it reads its arguments with takes memory (10 MiB) that a server would keep for good.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from proxy import log
+from proxy.config import Config, load
+from proxy.errors import ConfigError
+from proxy.keyfile import load_or_create
+from proxy.translate.jws import SigningKey
+from proxy.workers import WORKER, Supervisor, read_order
+
+_UNUSABLE: Final = 2
+
+
+def main(config_file: Path) -> int:
+    """Serve until stopped; return the exit code: 0, 1 if a worker did not end well.
+
+    2, and a line on standard error, if the config or what it names cannot be used.
+    """
+    try:
+        reread = partial(load, config_file, os.environ)
+        if WORKER in os.environ:
+            order = read_order(sys.stdin.buffer)
+            key = SigningKey.from_pem(order.key)
+            return _serve(order.config, key, reread, supervised_by=sys.stdin.fileno())
+        config = reread()
+        key = load_or_create(config.translate.signing_key_file)
+        if config.listen.workers == 1:
+            return _serve(config, key, reread)
+        log.configure(config.log.level, config.log.format)
+        # A worker is this same command, which its environment tells that it is one.
+        command = [sys.executable, *sys.orig_argv[1:]]
+        return asyncio.run(_look_after_workers(config, key.to_pem(), command, reread))
+    except (ConfigError, OSError) as error:
+        print(f"regshim: {error}", file=sys.stderr)  # noqa: T201  for whoever started it
+        return _UNUSABLE
+
+
+async def _look_after_workers(
+    config: Config, key: bytes, command: Sequence[str], reread: Callable[[], Config]
+) -> int:
+    return await Supervisor(config, key, command, reread).run()
+
+
+def _serve(
+    config: Config,
+    key: SigningKey,
+    reread: Callable[[], Config],
+    *,
+    supervised_by: int | None = None,
+) -> int:
+    # Here and not above: a process that looks after workers serves nothing itself.
+    from proxy.serving import loop_factory, serve  # noqa: PLC0415
+
+    log.configure(config.log.level, config.log.format)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(serve(config, key, reread=reread, supervised_by=supervised_by))
+    return 0
+
+
+if __name__ == "__main__":
+    # Until somebody listens for it, it would end the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    sys.exit(main(Path(sys.argv[1])))

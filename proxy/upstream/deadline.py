@@ -1,0 +1,76 @@
+"""An httpx transport that bounds how long the head of a reply may take.
+
+aiohttp's client limits the silence between two reads. That is not enough: a head that comes byte
+by byte, or interim replies (1xx) without end, are never silent; after an interim reply it does
+not look at the clock any more; and while a request body is sent nobody watches an upstream that
+has stopped to read it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import httpx
+
+
+class DeadlineTransport(httpx.AsyncBaseTransport):
+    """Sends requests through `transport` and waits only so long for each head.
+
+    A head is there `connect + idle` seconds after the request was begun or, with a body, `idle`
+    after its last piece was sent. Each piece of a body is sent within `idle` seconds too; how long
+    the client takes to give it is not counted. Later than that it is httpx.ReadTimeout.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, *, connect: float, idle: float) -> None:
+        self._transport = transport
+        self._connect, self._idle = connect, idle
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the reply once its head is there."""
+        deadline = asyncio.timeout(self._connect + self._idle)
+        try:
+            async with deadline:
+                return await self._transport.handle_async_request(self._watched(request, deadline))
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise httpx.ReadTimeout("no whole head in time", request=request) from error
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    def _watched(self, request: httpx.Request, deadline: asyncio.Timeout) -> httpx.Request:
+        headers = request.headers
+        if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
+            return request
+        assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101  narrows httpx's type
+        return httpx.Request(
+            request.method,
+            request.url,
+            headers=headers.raw,
+            stream=_Watched(request.stream, deadline, self._idle),
+            extensions=request.extensions,
+        )
+
+
+class _Watched(httpx.AsyncByteStream):
+    """A request body that moves the deadline on with every piece."""
+
+    def __init__(
+        self, stream: httpx.AsyncByteStream, deadline: asyncio.Timeout, idle: float
+    ) -> None:
+        self._stream, self._deadline, self._idle = stream, deadline, idle
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        self._move(None)
+        async for piece in self._stream:
+            self._move(loop.time() + self._idle)
+            yield piece
+            self._move(None)
+        self._move(loop.time() + self._idle)
+
+    def _move(self, when: float | None) -> None:
+        with suppress(RuntimeError):  # the reply is there before the end of this body, or never
+            self._deadline.reschedule(when)

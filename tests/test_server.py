@@ -1,0 +1,87 @@
+"""The process that serves: what it holds, and how it ends when it cannot begin."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy import server
+from tests.peers import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PYTHON = sys.executable
+_LOADED = "import json, sys, {}; print(json.dumps(sorted(sys.modules)))"
+
+
+async def loaded(*modules: str) -> set[str]:
+    """Return the modules that a fresh process has after it imported these."""
+    result = await run(PYTHON, "-c", _LOADED.format(", ".join(modules)))
+    return set(json.loads(result.stdout))
+
+
+async def test_server__holds_no_command_line() -> None:
+    """A process that serves has loaded nothing that only commands, pages or files need."""
+    needless = {"jinja2", "pydantic", "redis", "sqlite3", "tarfile", "typer"}
+
+    assert set() == needless & await loaded("proxy.server", "proxy.serving")
+
+
+async def test_server__looking_after_workers_holds_no_server() -> None:
+    """A process that only looks after workers has loaded nothing that serves."""
+    assert set() == {"aiohttp", "httpx", "proxy.app"} & await loaded("proxy.server")
+
+
+async def test_command__holds_next_to_nothing() -> None:
+    """The command itself loads no part before it knows which one it needs."""
+    assert set() == {"aiohttp", "asyncio", "msgspec", "structlog"} & await loaded("proxy.cli")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("upstream: {url: x}", "upstream.url: expected http://host"),
+        ("upstream: {url: 'http://127.0.0.1:1'}\nlisten: {prot: 1}", "listen.prot: unknown key"),
+    ],
+)
+def test_main__wrong_config_ends_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, expected: str
+) -> None:
+    """A wrong config is told in one line that names the file and the key."""
+    config = tmp_path / "config.yaml"
+    config.write_text(text, encoding="utf-8")
+    code = server.main(config)
+    said = capsys.readouterr().err
+
+    assert (2, 1) == (code, said.count("\n"))
+    assert said.startswith(f"regshim: {config}: ")
+    assert expected in said
+
+
+def test_main__missing_config_ends_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A config that is not there is named."""
+    assert 2 == server.main(tmp_path / "missing.yaml")
+    assert f"{tmp_path}/missing.yaml: cannot be read" in capsys.readouterr().err
+
+
+async def test_main__unusable_key_ends_with_2(tmp_path: Path) -> None:
+    """A key file that holds no key is named, and nothing of its content."""
+    key_file = tmp_path / "key.pem"
+    key_file.write_text("-----BEGIN hunter2-----", encoding="ascii")
+    config = tmp_path / "config.yaml"
+    document = {
+        "upstream": {"url": "http://127.0.0.1:1"},
+        "translate": {"signing_key_file": str(key_file)},
+    }
+    config.write_text(json.dumps(document), encoding="utf-8")
+    result = await run(PYTHON, "-m", "proxy.server", str(config))
+
+    assert 2 == result.returncode
+    assert str(key_file) in result.stderr
+    assert "hunter2" not in result.stderr

@@ -1,0 +1,181 @@
+"""The deadline of a head: what keeps a connection busy is not what makes a reply."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from proxy.upstream.client import Stream
+from proxy.upstream.deadline import DeadlineTransport
+from proxy.upstream.transport import AiohttpTransport
+from tests.raw import Connection, raw_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CONTINUE = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
+@asynccontextmanager
+async def hasty(idle: float = 0.2) -> AsyncIterator[DeadlineTransport]:
+    """Give a transport whose deadline comes before any of the connection's own timeouts."""
+    inner = AiohttpTransport(connect=60, idle=60)
+    transport = DeadlineTransport(inner, connect=0.0, idle=idle)
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+class Body(httpx.AsyncByteStream):
+    """A request body in pieces, each of which waits for the one before to be taken."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._pieces:
+            yield piece
+
+
+async def get(transport: DeadlineTransport, url: str) -> bytes:
+    """Return the body of a reply."""
+    response = await transport.handle_async_request(httpx.Request("GET", url))
+    return await Stream(response).read(100, "reply")
+
+
+async def put(transport: DeadlineTransport, url: str, pieces: AsyncIterator[bytes]) -> bytes:
+    """Upload pieces in chunks and return the body of the reply."""
+    headers = {"Transfer-Encoding": "chunked"}
+    request = httpx.Request("PUT", url, headers=headers, stream=Body(pieces))
+    return await Stream(await transport.handle_async_request(request)).read(100, "reply")
+
+
+async def many(piece: bytes, interval: float, connection: Connection) -> None:
+    """Send a piece again and again until the other side leaves."""
+    while True:
+        await connection.send(piece)
+        await asyncio.sleep(interval)
+
+
+@pytest.mark.parametrize("piece", [CONTINUE, b"X"], ids=["interim replies", "one byte"])
+async def test_head__never_whole(piece: bytes) -> None:
+    """A head that is always on its way comes to its deadline."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.head()
+        if piece != CONTINUE:
+            await connection.send(b"HTTP/1.1 200 OK\r\nX: ")
+        await many(piece, 0.01, connection)
+
+    async with raw_server(talk) as server, hasty() as transport:
+        with pytest.raises(httpx.ReadTimeout):
+            await get(transport, server.url)
+
+
+async def test_head__silence_after_an_interim_reply() -> None:
+    """An upstream that says that it has begun, and nothing more, comes to the deadline too."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.head()
+        await connection.send(CONTINUE)
+        await connection.silence()
+
+    async with raw_server(talk) as server, hasty() as transport:
+        with pytest.raises(httpx.ReadTimeout):
+            await get(transport, server.url)
+
+
+async def test_head__in_time_then_a_long_body() -> None:
+    """The deadline is of the head: a body may take longer."""
+    go = asyncio.Event()
+
+    async def talk(connection: Connection) -> None:
+        await connection.head()
+        await connection.send(CONTINUE, OK[:-1])
+        await go.wait()
+        await connection.send(OK[-1:])
+
+    async with raw_server(talk) as server, hasty(idle=0.5) as transport:
+        response = await transport.handle_async_request(httpx.Request("GET", server.url))
+        await asyncio.sleep(0.6)
+        go.set()
+
+        assert b"ok" == await Stream(response).read(100, "reply")
+
+
+async def test_upload__nobody_reads_it() -> None:
+    """An upload that the upstream stops to read ends, though it says nothing and closes nothing."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.head()
+        connection.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it can read
+        await asyncio.Event().wait()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(1 << 20)
+
+    async with raw_server(talk) as server, hasty() as transport:
+        with pytest.raises(httpx.ReadTimeout):
+            await put(transport, server.url, endless())
+
+
+async def test_upload__no_reply_to_it() -> None:
+    """Once the body is sent its reply has the same time as any."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.silence()
+
+    async def short() -> AsyncIterator[bytes]:
+        yield b"data"
+
+    async with raw_server(talk) as server, hasty() as transport:
+        with pytest.raises(httpx.ReadTimeout):
+            await put(transport, server.url, short())
+
+
+async def test_upload__the_client_takes_its_time() -> None:
+    """Time in which the client gives nothing is not the upstream's."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(OK)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"a"
+        await asyncio.sleep(0.6)
+        yield b"b"
+
+    async with raw_server(talk) as server, hasty(idle=0.5) as transport:
+        assert b"ok" == await put(transport, server.url, slow())
+
+
+async def test_upload__answered_before_its_end() -> None:
+    """A reply that does not wait for the body ends the deadline, and the rest is still taken."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.head()
+        await connection.send(OK)
+        await connection.silence()
+
+    answered = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"a"
+        await answered.wait()
+        yield b"b"
+
+    async with raw_server(talk) as server, hasty(idle=0.5) as transport:
+        headers = {"Transfer-Encoding": "chunked"}
+        request = httpx.Request("PUT", server.url, headers=headers, stream=Body(body()))
+        response = await transport.handle_async_request(request)
+        answered.set()
+
+        assert b"ok" == await Stream(response).read(100, "reply")
