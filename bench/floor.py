@@ -1,0 +1,106 @@
+"""How far from the floor: `python -m bench.floor`.
+
+Processor time per request, which a busy machine disturbs least, of one process each: aiohttp's
+hello-world, the least proxy made of aiohttp, and this proxy, all in front of one upstream and on
+1,000 tags, so that no two requests share an upstream call. Asking the upstream directly shows
+what is no proxy's at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from bench.figures import Figure, Report, spread, table
+from bench.load import MODERN, OLD_DOCKER, Load, apply
+from bench.processes import cpu_seconds, generated, hello, machine, place, proxy
+
+_TAGS = 1000
+
+
+@dataclass
+class Way:
+    """One way to be answered, and what each round of requests took."""
+
+    name: str
+    load: Load
+    pid: int
+    rates: list[float] = field(default_factory=list)
+    p50: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def measure(self, seconds: float) -> None:
+        """Ask for so long on 16 connections; then a fifth of it on one, for the latency."""
+        before = cpu_seconds(self.pid)
+        outcome = apply(replace(self.load, seconds=seconds))
+        self.rates.append(outcome.rate)
+        self.cpu.append((cpu_seconds(self.pid) - before) / outcome.requests)
+        alone = apply(replace(self.load, seconds=seconds / 5, connections=1))
+        self.p50.append(alone.p50)
+
+
+def report(rounds: int, seconds: float) -> Report:
+    """Measure every way, in turn."""
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(place())
+        upstream = stack.enter_context(generated(directory, layers=10))
+        world = stack.enter_context(hello(directory))
+        least = stack.enter_context(hello(directory, upstream.url))
+        ours = stack.enter_context(proxy(directory, upstream.url))
+        load = Load(
+            port=upstream.port, path="/v2/bench/app/manifests/t{n}", headers=MODERN, distinct=_TAGS
+        )
+        _, plain, bare, stored, translated = ways = [
+            Way("the upstream, directly", load, upstream.pid),
+            Way("aiohttp's hello-world", replace(load, port=world.port), world.pid),
+            Way("the least proxy made of aiohttp", replace(load, port=least.port), least.pid),
+            Way("regshim, as stored", replace(load, port=ours.port), ours.pid),
+            Way(
+                "regshim, translated, warm",
+                replace(load, port=ours.port, headers=OLD_DOCKER),
+                ours.pid,
+            ),
+        ]
+        for way in ways:
+            apply(replace(way.load, requests=_TAGS))
+        for _ in range(rounds):
+            for way in ways:
+                way.measure(seconds)
+    rows = [
+        (
+            way.name,
+            spread(way.cpu).text(3, 1e3),
+            spread(way.rates).text(0),
+            spread(way.p50).text(2, 1e3),
+        )
+        for way in ways
+    ]
+    header = (
+        f"manifest, {_TAGS:,} tags",
+        "CPU ms per request",
+        "requests/s, 16 connections",
+        "p50 ms, 1 connection",
+    )
+    figures = [
+        Figure.ratio(f"{name}: processor time ÷ {than.name}", way.cpu, than.cpu, better="lower")
+        for name, way in (("as stored", stored), ("translated, warm", translated))
+        for than in (bare, plain)
+    ]
+    return Report(table(header, rows), figures)
+
+
+def main() -> None:
+    """Read the arguments and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    arguments = parser.parse_args()
+    print(machine())
+    print(report(arguments.rounds, arguments.seconds).text)
+
+
+if __name__ == "__main__":
+    main()
