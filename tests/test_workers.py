@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +15,12 @@ import pytest
 
 from tests.images import make_image, push, verify_schema1
 from tests.peers import free_port
-from tests.processes import Served, serving
+from tests.processes import Served, serving, telling
 
 if TYPE_CHECKING:
     from tests.registry import Registry
 
 WORKERS = 2
-INFO = {"level": "info"}
 TAG = "/v2/lib/app/manifests/1"
 
 
@@ -137,7 +135,7 @@ async def test_workers__told_by_everybody(registry: Registry, tmp_path: Path) ->
     held = asyncio.Event()
     fault = registry.fault("GET", "blobs", wait_body=held)
     listen = {"workers": WORKERS, "grace": "1h"}
-    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO, listen=listen) as served:
+    async with telling(tmp_path, registry.url, listen=listen) as served:
         await ready(served)
         pids = [served.pid, *workers_of(served)]
         download = asyncio.create_task(ask(f"{served.url}/v2/lib/app/blobs/{digest}"))
@@ -176,7 +174,7 @@ async def test_workers__reload_together(registry: Registry, tmp_path: Path) -> N
     """At SIGHUP all follow the config; one that is started again serves what the others do."""
     await push(registry, "lib/app", "1", make_image())
     listen = {"workers": WORKERS}
-    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO, listen=listen) as served:
+    async with telling(tmp_path, registry.url, listen=listen) as served:
         await ready(served)
         served.configure(translate={"no_accept": "stored"})
         served.process.send_signal(signal.SIGHUP)
@@ -198,7 +196,7 @@ async def test_workers__reload_together(registry: Registry, tmp_path: Path) -> N
 async def test_workers__reloaded_while_they_start(registry: Registry, tmp_path: Path) -> None:
     """A SIGHUP for workers that do not listen yet is kept for them; it ends none."""
     listen = {"workers": WORKERS}
-    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO, listen=listen) as served:
+    async with telling(tmp_path, registry.url, listen=listen) as served:
         served.process.send_signal(signal.SIGHUP)
         for _ in range(1 + WORKERS):
             await served.line("reloaded")
