@@ -64,6 +64,31 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.waiting = Gauge(
+            "regshim_waiting_requests",
+            "Requests that wait for a place.",
+            ["kind"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.overloads = Counter(
+            "regshim_overloads",
+            "Requests and connections turned away because of too many others.",
+            ["kind"],
+            registry=registry,
+        )
+        self.connections = Gauge(
+            "regshim_connections",
+            "Connections of clients.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.slow_clients = Counter(
+            "regshim_slow_clients",
+            "Clients given up, by what they kept waiting.",
+            ["awaited"],
+            registry=registry,
+        )
         self.translations = Counter(
             "regshim_translations",
             "Manifests answered in another format than they are stored in.",
@@ -101,6 +126,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.upstream_retries = Counter(
+            "regshim_upstream_retries",
+            "Requests sent to the upstream once more.",
+            ["kind", "reason"],
+            registry=registry,
+        )
         self._store_events = {
             event: Counter(
                 f"regshim_store_{plural}",
@@ -119,6 +150,10 @@ class Metrics:
         """Count a request to the upstream; status 0 if no reply came."""
         self.upstream_requests.labels(kind, str(status)).inc()
         self.upstream_seconds.labels(kind).observe(seconds)
+
+    def upstream_retry(self, kind: str, reason: str) -> None:
+        """Count a request that is sent to the upstream once more."""
+        self.upstream_retries.labels(kind, reason).inc()
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request."""

@@ -14,6 +14,7 @@ from proxy import __version__
 from proxy.app import READINESS, build, build_admin, follow
 from proxy.config import Config, Upstream
 from proxy.config_values import Url
+from proxy.handlers.crowd import CROWD, Crowd, WatchedConnection
 from proxy.handlers.raw_requests import MAX_FIELD, MAX_LINE, Connection
 from proxy.keyfile import load_or_create
 from proxy.log import set_level
@@ -25,6 +26,7 @@ from proxy.upstream.transport import READ_AHEAD
 
 log: Final = structlog.get_logger("regshim")
 _HANDSHAKE_SECONDS: Final = 10.0
+_BACKLOG: Final = 1024  # a fleet may come all at once
 _TLS_CLOSE_SECONDS: Final = 2.0  # for a client's close_notify; many send none
 _GRACE_SECONDS: Final = 10.0  # where there is no setting for it
 _ADMIN_GRACE_SECONDS: Final = 2.0
@@ -83,7 +85,7 @@ class Server:
             return
         log.warning("connections cut", count=len(left))
         for connection in left:
-            connection.cut()
+            connection.cut("the proxy stops")
         for _ in range(int(_CUT_SECONDS / _FIRST_LOOK)):
             if not self._connections:
                 return
@@ -131,12 +133,14 @@ async def _server(
     )
     await runner.setup()
     loop = asyncio.get_running_loop()
+    crowd = app.get(CROWD) or Crowd()
     manager = runner.server
     assert manager is not None  # noqa: S101  there is one after setup
 
     def connection() -> Connection:
-        return Connection(
+        return WatchedConnection(
             manager,
+            crowd,
             loop=loop,
             access_log=None,  # type: ignore[arg-type]  # AppRunner's own declaration allows it
             auto_decompress=False,  # an upload goes on as the client encoded it
@@ -151,6 +155,7 @@ async def _server(
             connection,
             host,
             port,
+            backlog=_BACKLOG,
             reuse_port=shared or None,
             ssl=tls.context if tls else None,
             ssl_handshake_timeout=_HANDSHAKE_SECONDS if tls else None,

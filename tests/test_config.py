@@ -299,6 +299,9 @@ def test_example__is_the_default_with_every_key() -> None:
         (MINIMAL + "cache: {memory: 64MB}", "cache.memory", "64MiB"),
         (MINIMAL + "cache: {memory: null}", "cache.memory", "size"),
         (MINIMAL + "limits: {index_children: 0}", "limits.index_children", ">= 1"),
+        (MINIMAL + "limits: {requests: 0}", "limits.requests", ">= 1"),
+        (MINIMAL + "limits: {queue: -1}", "limits.queue", ">= 0"),
+        (MINIMAL + "listen: {timeouts: {head: 0s}}", "listen.timeouts", "every connection"),
         (MINIMAL + "log: {level: loud}", "log.level", "loud"),
         (MINIMAL + "log: {format: xml}", "log.format", "xml"),
         (MINIMAL + "translate: {default_platform: linux}", "translate.default_platform", "os/arch"),
@@ -443,9 +446,9 @@ def test_environment__is_enough() -> None:
         ("REGSHIM___", "x", "unknown key"),
         ("REGSHIM_UPSTREAM__URL__X", "x", "REGSHIM_UPSTREAM__URL__X: url is no section"),
         ("REGSHIM_LISTEN__PORT", "x", "listen.port"),
-        ("REGSHIM_LISTEN__PORT", "[", "REGSHIM_LISTEN__PORT: is not a valid YAML value"),
-        ("REGSHIM_LISTEN__PORT", "[" * 9999, "REGSHIM_LISTEN__PORT: is not a valid YAML value"),
-        ("REGSHIM_LOG__LEVEL", "2001-99-99", "REGSHIM_LOG__LEVEL: is not a valid YAML value"),
+        ("REGSHIM_LISTEN__PORT", "[", "REGSHIM_LISTEN__PORT: is not valid YAML, line 1: "),
+        ("REGSHIM_LISTEN__PORT", "[" * 9999, "REGSHIM_LISTEN__PORT: is not valid YAML, line 1: "),
+        ("REGSHIM_LOG__LEVEL", "2001-99-99", "log.level: "),
     ],
 )
 def test_environment__errors(variable: str, value: str, expected: str) -> None:
