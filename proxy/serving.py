@@ -12,8 +12,9 @@ from aiohttp import web
 
 from proxy import __version__
 from proxy.app import READINESS, build, build_admin, follow
-from proxy.config import Config, Upstream
+from proxy.config import Config, Limits, Upstream
 from proxy.config_values import Url
+from proxy.descriptors import allow
 from proxy.handlers.crowd import CROWD, Crowd, WatchedConnection
 from proxy.handlers.raw_requests import MAX_FIELD, MAX_LINE, Connection
 from proxy.keyfile import load_or_create
@@ -26,6 +27,9 @@ from proxy.upstream.transport import READ_AHEAD
 
 log: Final = structlog.get_logger("regshim")
 _HANDSHAKE_SECONDS: Final = 10.0
+# File descriptors: a connection to the upstream and a pipe; listening, stores, libraries.
+_OF_A_TRANSFER: Final = 4
+_OF_ITSELF: Final = 100
 _BACKLOG: Final = 1024  # a fleet may come all at once
 _TLS_CLOSE_SECONDS: Final = 2.0  # for a client's close_notify; many send none
 _GRACE_SECONDS: Final = 10.0  # where there is no setting for it
@@ -183,6 +187,7 @@ async def serve(
     supervisor holds: its end is a reason to end.
     """
     listen, admin = config.listen, config.admin
+    _allow_descriptors(config.limits)
     tls = None if listen.tls.cert_file is None else ServerTls(listen.tls)
     app = build(config, key)
     stopping = Stopping()
@@ -218,6 +223,13 @@ async def serve(
         # Whoever spreads requests over several of these learns it while the admin port is open.
         app[READINESS].stopping = True
         await registry.drain()
+
+
+def _allow_descriptors(limits: Limits) -> None:
+    needed = limits.connections + limits.requests + _OF_A_TRANSFER * limits.transfers + _OF_ITSELF
+    allowed = allow(needed)
+    if allowed < needed:
+        log.warning("few file descriptors", allowed=allowed, needed_for_limits=needed)
 
 
 def _follow_level(config: Config) -> Callable[[], None]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import resource
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +20,6 @@ from tests.raw import raw_server
 from tests.registry_content import sha256
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Any
 
     import aiohttp
@@ -226,3 +228,30 @@ def test_loop_factory__uvloop_where_it_is_installed(monkeypatch: pytest.MonkeyPa
 
     assert isinstance(loop, uvloop.Loop)
     assert loop_factory() is None
+
+
+async def test_serve__descriptors_as_limits_need(tmp_path: Path) -> None:
+    """The limit of open files is raised to what `limits` may need."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = {"connections": 500, "requests": 10, "transfers": 10}
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    try:
+        async with serving_process(tmp_path, "http://127.0.0.1:1", limits=limits) as served:
+            allowed = Path(f"/proc/{served.pid}/limits").read_text(encoding="ascii")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert re.search(r"Max open files +650 ", allowed)
+
+
+@pytest.mark.skipif(
+    not 0 < resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 1_000_000,
+    reason="this machine lets a process open a million files",
+)
+async def test_serve__too_few_descriptors(tmp_path: Path) -> None:
+    """Where the hard limit is lower than what `limits` may need the log tells."""
+    limits = {"connections": 1_000_000}
+    async with telling(tmp_path, "http://127.0.0.1:1", limits=limits) as served:
+        line = await served.line("few file descriptors")
+
+    assert 1_000_000 < line["needed_for_limits"] > line["allowed"]
