@@ -4,6 +4,7 @@ httpx's exceptions end here. Nothing here knows what a client understands; crede
 those in the headers that the caller passes, and leave them only for the upstream itself.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from time import monotonic
@@ -26,7 +27,7 @@ from proxy.upstream.redirects import next_hop
 from proxy.upstream.transport import AddressError, TlsError
 
 Headers = Iterable[tuple[str, str]]
-Kind = Literal["manifest", "config", "blob", "token", "other"]
+Kind = Literal["manifest", "config", "blob", "token", "health", "other"]
 Observe = Callable[[Kind, int, float], None]
 """Told (kind, status or 0, seconds until the reply began) of every request."""
 
@@ -60,16 +61,38 @@ class Stream:
         except httpx.HTTPError as error:
             raise _ours(error) from error
 
+    async def splice(self, client: asyncio.Transport, moved: Callable[[int], None]) -> bool:
+        """Move what is left of the body into a client's socket, past this process.
+
+        False, and nothing has happened, where that cannot be, or not yet; after True there is
+        nothing left to iterate over. `moved` is told of the bytes as they go. UpstreamError if
+        the body ends before it is whole, ConnectionError if the client is lost.
+        """
+        splice = self._response.extensions.get("splice")
+        try:
+            return splice is not None and bool(await splice(client, moved))
+        except httpx.HTTPError as error:
+            raise _ours(error) from error
+
     async def read(self, limit: int, what: str) -> bytes:
-        """Return the whole body and close; UpstreamTooLarge past `limit` bytes."""
+        """Return the whole body and close; UpstreamTooLarge past `limit` bytes.
+
+        UpstreamTimeout if it is not whole in time: whoever asked has seen nothing yet, and a
+        body that comes byte by byte is never silent.
+        """
         pieces: list[bytes] = []
         left = limit
         try:
-            async for piece in self:
-                left -= len(piece)
-                if left < 0:
-                    raise UpstreamTooLarge(f"the upstream's {what} is larger than {limit} bytes")
-                pieces.append(piece)
+            async with asyncio.timeout(self._response.extensions.get("whole_within")):
+                async for piece in self:
+                    left -= len(piece)
+                    if left < 0:
+                        raise UpstreamTooLarge(
+                            f"the upstream's {what} is larger than {limit} bytes"
+                        )
+                    pieces.append(piece)
+        except TimeoutError as error:
+            raise UpstreamTimeout(f"the upstream's {what} did not come in time") from error
         finally:
             await self.close()
         return b"".join(pieces)
@@ -222,7 +245,7 @@ class UpstreamRegistry:
                 url,
                 headers=[(name.encode(), value.encode()) for name, value in sent],
                 stream=_Body(body),
-                extensions={"target": target.encode("ascii")},
+                extensions={"target": target.encode("ascii"), "kind": kind},
             )
             try:
                 stream = Stream(await self._transport.handle_async_request(request))

@@ -199,9 +199,9 @@ async def test_get__streamed_piece_by_piece(http: aiohttp.ClientSession) -> None
 
     async def talk(connection: Connection) -> None:
         await connection.request()
-        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nbegin")
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nbegin")
         await go.wait()
-        await connection.send(b"end")
+        await connection.send(bytes(99_992), b"end")
 
     async with (
         raw_server(talk) as server,
@@ -211,7 +211,7 @@ async def test_get__streamed_piece_by_piece(http: aiohttp.ClientSession) -> None
         assert await got.content.readexactly(5) == b"begin"
         go.set()
 
-        assert await got.content.read() == b"end"
+        assert await got.content.read() == bytes(99_992) + b"end"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
