@@ -31,6 +31,18 @@ async def test_server__holds_no_command_line() -> None:
     assert set() == needless & await loaded("proxy.server", "proxy.serving")
 
 
+async def test_server__run_as_a_command_holds_no_rich() -> None:
+    """Where rich is installed, as it is for the commands, libraries load it to draw; not here."""
+    code = (
+        "import contextlib, runpy, sys; sys.argv[1:] = ['/nonexistent']\n"
+        "with contextlib.suppress(SystemExit): runpy.run_module('proxy.server', run_name='__main__')\n"
+        "print('structlog' in sys.modules, any(name.startswith('rich.') for name in sys.modules))"
+    )
+    result = await run(PYTHON, "-c", code)
+
+    assert b"True False\n" == result.stdout
+
+
 async def test_server__looking_after_workers_holds_no_server() -> None:
     """A process that only looks after workers has loaded nothing that serves."""
     assert set() == {"aiohttp", "httpx", "proxy.app"} & await loaded("proxy.server")
