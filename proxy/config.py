@@ -25,6 +25,7 @@ from proxy.config_values import (
     decode,
 )
 from proxy.errors import ConfigError
+from proxy.spec.descriptor import parse_platform
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 _Places = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
@@ -182,8 +183,9 @@ class Upstream(_Section, frozen=True):
 
     `url` may have a path, which is put before `/v2/`. `blob_redirects` says who follows an
     upstream's redirect to object storage: the proxy (`follow`) or the client (`pass`).
-    `ca_file` replaces the system's certificates; the client certificate is shown to whoever
-    asks for one at `url`.
+    `splice` lets Linux move large bodies between plain sockets without this process reading
+    them; what cannot be moved so is read and written as ever. `ca_file` replaces the system's
+    certificates; the client certificate is shown to whoever asks for one at `url`.
     """
 
     url: Url
@@ -246,6 +248,11 @@ class Translate(_Section, frozen=True):
     signing_key_file: Path | None = None
     platform_fallbacks: dict[PlatformName, tuple[PlatformName, ...]] = {}
     clients: tuple[ClientRule, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse keys that are no platforms: msgspec reads the words of values alone."""
+        for name in self.platform_fallbacks:
+            parse_platform(name)
 
 
 class Cache(_Section, frozen=True):

@@ -74,6 +74,7 @@ def test_parse__every_key() -> None:
       client_key_file: /client.key
       timeouts: {connect: 500ms, idle: 1.5m}
       blob_redirects: pass
+      splice: false
     translate:
       default_platform: linux/arm/v7
       no_accept: stored
@@ -110,6 +111,7 @@ def test_parse__every_key() -> None:
         client_key_file=Path("/client.key"),
         timeouts=Timeouts(connect=Seconds(0.5), idle=Seconds(90.0)),
         blob_redirects="pass",
+        splice=False,
     )
     assert config.translate.default_platform == "linux/arm/v7"
     assert config.translate.no_accept == "stored"
