@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from bench.figures import Figure, Report, spread, table
+from bench.figures import Figure, Report, show, spread, table
 from bench.load import MODERN, OLD_DOCKER, Load, apply
 from bench.processes import cpu_seconds, generated, hello, machine, place, proxy
 
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     arguments = parser.parse_args()
     print(machine())
-    print(report(arguments.rounds, arguments.seconds).text)
+    show(report(arguments.rounds, arguments.seconds))
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory(pid: int, name: str = "VmRSS") -> int:
-    """Return VmRSS (now) or VmHWM (peak) of a process in bytes."""
+    """Return VmRSS (now), RssAnon (of it, of no file) or VmHWM (peak) of a process in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) << 10

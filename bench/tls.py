@@ -13,7 +13,7 @@ import contextlib
 from msgspec.structs import replace
 
 from bench.blobs import MIB, WHOLE, Way, read
-from bench.figures import Figure, Report, spread, table
+from bench.figures import Figure, Report, show, spread, table
 from bench.load import OLD_DOCKER, Load, apply
 from bench.processes import machine, nginx, place, proxy
 from bench.static import BLOBS, MANIFESTS, static
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     arguments = parser.parse_args()
     print(machine())
-    print(report(arguments.rounds, arguments.mib, arguments.seconds).text)
+    show(report(arguments.rounds, arguments.mib, arguments.seconds))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.figures import Figure, Report, spread, table
+from bench.figures import Figure, Report, show, spread, table
 from bench.load import OLD_DOCKER
 from bench.processes import cpu_seconds, machine, place, proxy
 from bench.static import MANIFESTS, static
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     arguments = parser.parse_args()
     print(machine())
-    print(report(arguments.rounds, arguments.seconds).text)
+    show(report(arguments.rounds, arguments.seconds))
 
 
 if __name__ == "__main__":
