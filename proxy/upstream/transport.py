@@ -19,13 +19,11 @@ from typing import Final
 import aiohttp
 import httpx
 from aiohttp import hdrs
-from aiohttp.client_reqrep import ConnectionKey
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.upstream.addresses import AddressRefused
+from proxy.upstream.connections import Connector
 from proxy.upstream.splice import SourceEnded, SourceLost, SourceSilent, Splicer
 
 # Bytes after which aiohttp stops reading ahead of whoever consumes a body. A stream whose
@@ -77,7 +75,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
         self._idle, self._splicer = idle, splicer
         self._session = aiohttp.ClientSession(
-            connector=_Connector(
+            connector=Connector(
                 limit=0, ssl=tls or True, ttl_dns_cache=30, socket_factory=connecting
             ),
             # `connect` is the whole way there: names, every address, TLS.
@@ -126,21 +124,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close all connections."""
         await self._session.close()
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Connections, of which none is used again on which something came that nobody asked for.
-
-    aiohttp would take it for the reply to the next request: a 408 that a balancer sends before it
-    closes, the rest of a body whose length was told too short, whatever a reply smuggled in.
-    """
-
-    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
-        while (connection := await super()._get(key, traces)) is not None:
-            if connection.protocol is not None and not connection.protocol.should_close:
-                return connection
-            connection.close()
-        return None
 
 
 class _Body(httpx.AsyncByteStream):
