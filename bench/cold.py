@@ -46,10 +46,7 @@ def report(rounds: int, images: int) -> Report:
     ]
     return Report(
         table(("30 layers", "p50 ms"), rows),
-        [
-            Figure.of("cold pull, 30 layers: p50 added to its upstream calls, ms", extra, most=3),
-            Figure.ratio("cold pull, 30 layers: p50 ÷ a direct call", cold, direct, better="lower"),
-        ],
+        [Figure.of("cold pull, 30 layers: p50 added to its upstream calls, ms", extra, most=3)],
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from bench import blobs, cold, floor, memory, passthrough, tags, tls
+from bench import blobs, floor, memory, tags, tls
 from bench.figures import Better, show, table
 from bench.processes import machine
 
@@ -26,8 +26,6 @@ BASELINE: Final = Path(__file__).with_name("baseline.json")
 TOLERANCE: Final = 0.15
 GROUPS: Final[dict[str, Callable[[], Report]]] = {
     "tags": lambda: tags.report(5, 1.0, 200),
-    "cold": lambda: cold.report(5, 100),
-    "passthrough": lambda: passthrough.report(5, 1.0),
     "blobs": lambda: blobs.report(7, 256),
     "tls": lambda: tls.report(7, 256, 0.5),
     "floor": lambda: floor.report(5, 1.0),

@@ -42,9 +42,6 @@ def report(rounds: int, seconds: float) -> Report:
             added = [(slow - fast) * 1e3 for fast, slow in zip(direct, through, strict=True)]
             figures += [
                 Figure.of(f"as stored, {name}: p50 added, ms", added, most=0.6),
-                Figure.ratio(
-                    f"as stored, {name}: p50 ÷ nginx itself", through, direct, better="lower"
-                ),
                 Figure.of(
                     f"as stored, {name}, 16 connections: requests/s", rates, least=3000, digits=0
                 ),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SPEED = Ratio(2.0, "higher", "blobs")
-LATENCY = Ratio(2.0, "lower", "cold")
+LATENCY = Ratio(2.0, "lower", "floor")
 
 
 class Runs:
