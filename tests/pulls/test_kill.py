@@ -45,9 +45,10 @@ async def test_kill__the_whole_process(tmp_path: Path) -> None:
                 message = f"life {lives.number} of seed {seed}: {error!r}"
                 raise AssertionError(message) from error
 
-    codes = await asyncio.gather(*(series(number) for number in range(AT_ONCE)))
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(series(number)) for number in range(AT_ONCE)]
 
-    assert [0] * AT_ONCE == codes
+    assert [0] * AT_ONCE == [task.result() for task in tasks]
 
 
 def test_kill__key_creation(tmp_path: Path) -> None:
