@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bench.figures import Figure, Report, show, table
-from bench.processes import machine, place
+from bench.processes import cpu_seconds, machine, place
 from bench.static import static
 from tests.peers import HOST, free_port
 
@@ -28,8 +28,8 @@ _PATIENCE = 20.0
 _MOST = 12
 
 
-def until_ready(directory: Path, upstream: str) -> float:
-    """Start a proxy, return the seconds until it is ready, and end it."""
+def until_ready(directory: Path, upstream: str) -> tuple[float, float]:
+    """Start a proxy and end it; return the seconds until it is ready, and the processor's."""
     port, admin_port = free_port(), free_port()
     config = directory / f"start-{port}.yaml"
     sections = {
@@ -46,7 +46,7 @@ def until_ready(directory: Path, upstream: str) -> float:
                 if process.poll() is not None or time.perf_counter() - began > _PATIENCE:
                     raise RuntimeError("the proxy did not become ready")
                 time.sleep(0.002)
-            return time.perf_counter() - began
+            return time.perf_counter() - began, cpu_seconds(process.pid)
         finally:
             process.terminate()
 
@@ -85,10 +85,14 @@ def by_package(report: str) -> list[tuple[str, float]]:
 def report(rounds: int) -> Report:
     """Start it so often, and tell where the time of the imports goes."""
     with place() as directory, static(directory) as upstream:
-        seconds = [until_ready(directory, upstream.url) for _ in range(rounds)]
+        times = [until_ready(directory, upstream.url) for _ in range(rounds)]
+    seconds, processor = zip(*times, strict=True)
     return Report(
         table(("import of the package", "own time"), imports()),
-        [Figure.of("start: from the command to /readyz, seconds", seconds, most=0.7)],
+        [
+            Figure.of("start: from the command to /readyz, seconds", seconds, most=0.7),
+            Figure.of("start: processor seconds of it", processor),
+        ],
     )
 
 
