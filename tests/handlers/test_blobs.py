@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EMPTY = sha256(EMPTY_LAYER)
 DATA = bytes(range(256)) * 4096
-SECRET = {"Authorization": "Bearer secret"}
+SECRET = {"Authorization": "Bearer planted-secret"}
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ async def test_redirect__followed_here(
         async with http.request(method, f"{base}/v2/lib/app/blobs/{digest}", headers=SECRET) as got:
             assert (got.status, got.headers["Content-Length"]) == (200, str(len(DATA)))
             assert await got.read() == (DATA if method == "GET" else b"")
-        assert registry.requests[0].authorization == "Bearer secret"
+        assert registry.requests[0].authorization == "Bearer planted-secret"
         assert {request.authorization for request in registry.storage.requests} == {None}
 
 
@@ -133,7 +133,7 @@ async def test_redirect__passed_on(http: aiohttp.ClientSession) -> None:
         async with http.get(blob, allow_redirects=False) as moved:
             assert moved.status == 307
             assert moved.headers["Location"].startswith(registry.storage.url)
-            assert moved.headers["Location"].endswith("?X-Sig=a%2Fb%2Bc%3D&X-Method=GET")
+            assert moved.headers["Location"].endswith("?X-Sig=planted-a%2Fb%2Bc%3D&X-Method=GET")
         assert registry.storage.requests == []
 
 
