@@ -89,6 +89,13 @@ class Metrics:
             ["awaited"],
             registry=registry,
         )
+        # Looked at when somebody asks, by the process that answers: it knows no other's loop.
+        self.tasks = Gauge(
+            "regshim_asyncio_tasks",
+            "Tasks in the event loop of the process that answers this.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self.translations = Counter(
             "regshim_translations",
             "Manifests answered in another format than they are stored in.",
