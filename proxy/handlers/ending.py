@@ -1,4 +1,4 @@
-"""How a client's connection ends when the proxy does.
+"""How a client's connection ends when it is the proxy that ends it.
 
 Law: what is under way ends whole, or is seen to be cut. aiohttp's own shutdown drops the rest
 of an upload that is still coming, and ends a reply of HTTP/1.0 as if it were whole.
@@ -43,7 +43,9 @@ class EndingConnection(web.RequestHandler):
     def cut(self, because: str) -> None:
         """Reset the connection: whatever is under way on it is seen to have broken off."""
         self.cut_because = because
+        # None, or closed: only its handler still runs.
         connection = self._stream.get_extra_info("socket")
-        with suppress(OSError):  # it is closed already, and only its handler still runs
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        if connection is not None:
+            with suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._stream.abort()
