@@ -30,6 +30,7 @@ HOST: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?
 _BODYLESS: Final = frozenset({204, 304})
 _SMALL: Final = 64 << 10  # bytes of a body that may wait until it is whole
 _LINK_TARGET: Final = re.compile(r"<([^<>]*)>")
+_MOST_LINKS: Final = 64  # a registry sends one: the next page
 
 
 class Access(msgspec.Struct):
@@ -96,7 +97,9 @@ def client_headers(
                 result.add(name, _here(request, value, origin, base_path))
             case "link":
                 links = _LINK_TARGET.sub(
-                    lambda match: f"<{_without_origin(match[1], origin, base_path)}>", value
+                    lambda match: f"<{_without_origin(match[1], origin, base_path)}>",
+                    value,
+                    count=_MOST_LINKS,
                 )
                 result.add(name, links)
             case _:

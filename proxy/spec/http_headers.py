@@ -53,7 +53,7 @@ def end_to_end(
     lower case.
     """
     pairs = list(headers)
-    dropped = HOP_BY_HOP | without
+    dropped = {*HOP_BY_HOP, *without}
     for name, value in pairs:
         if name.lower() == "connection":
             dropped |= {option.strip().lower() for option in value.split(",")}
