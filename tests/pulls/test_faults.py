@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
-AT_ONCE = 64
+AT_ONCE = 32
 PATTERN = re.compile(
     r"(<!-- made by tests/pulls/test_faults\.py -->\n).*?(<!-- end -->)", re.DOTALL
 )
