@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 import sys
 from pathlib import Path
@@ -201,6 +202,41 @@ async def test_workers__reloaded_while_they_start(registry: Registry, tmp_path: 
         for _ in range(1 + WORKERS):
             await served.line("reloaded")
         await ready(served)
+
+
+async def test_workers__killed_supervisor(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers whose supervisor was killed finish and end; the next start tidies up after it."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    digest = registry.put_blob("lib/app", bytes(3 << 20))
+    held = asyncio.Event()
+    fault = registry.fault("GET", "blobs", wait_body=held)
+    listen = {"workers": WORKERS}
+    async with serving(tmp_path, registry.url, listen=listen) as served:
+        await ready(served)
+        pids = workers_of(served)
+        download = asyncio.create_task(ask(f"{served.url}/v2/lib/app/blobs/{digest}"))
+        await fault.arrived.wait()
+        ends = [os.pidfd_open(pid) for pid in pids]
+        await served.kill()
+        left = list(temporary.iterdir())
+        held.set()
+        status, body = await download
+        for end in ends:
+            await asyncio.to_thread(select.select, [end], [], [], 30)
+            os.close(end)
+    async with serving(tmp_path, registry.url, listen=listen) as served:
+        await ready(served)
+        now = list(temporary.iterdir())
+
+    assert [] == alive(pids)
+    assert (200, 3 << 20) == (status, len(body))
+    assert (1, 1) == (len(left), len(now))
+    assert left != now
+    assert [] == list(temporary.iterdir())
 
 
 @pytest.mark.parametrize("taken", ["listen", "admin"])
