@@ -146,7 +146,7 @@ async def _server(
             manager,
             crowd,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type]  # AppRunner's own declaration allows it
+            access_log=None,
             auto_decompress=False,  # an upload goes on as the client encoded it
             max_field_size=MAX_FIELD,
             max_line_size=MAX_LINE,
@@ -282,8 +282,8 @@ async def serve_sample(tell: Callable[[str], None], *, port: int = 5000) -> None
     async with serving(sample.application(), "127.0.0.1", 0) as behind:
         config = Config(upstream=Upstream(url=Url(f"http://127.0.0.1:{behind}")))
         app = build(config, load_or_create(None))
-        async with serving(app, "127.0.0.1", port) as listening:
-            stopping = Stopping()
+        stopping = Stopping()
+        async with _server(app, "127.0.0.1", port, at_once=stopping.at_once) as server:
             stopping.listen()
-            tell(sample.demonstration(f"127.0.0.1:{listening}"))
+            tell(sample.demonstration(f"127.0.0.1:{server.port}"))
             await stopping.asked.wait()
