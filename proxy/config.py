@@ -131,6 +131,11 @@ class Timeouts(_Section, frozen=True):
     connect: Seconds = Seconds(10.0)
     idle: Seconds = Seconds(60.0)
 
+    def __post_init__(self) -> None:
+        """Refuse what no upstream could meet; msgspec adds the key path."""
+        if not all((self.connect, self.idle)):
+            raise ValueError("a timeout of nothing would end every request")
+
 
 class Retries(_Section, frozen=True):
     """How often a GET or HEAD without a reply is sent, and until when; `attempts: 1` is once.

@@ -328,6 +328,17 @@ def test_example__is_the_default_with_every_key() -> None:
             "only schema 1",
         ),
         ("upstream: {url: 'http://a', timeouts: {idle: 5}}", "upstream.timeouts.idle", "duration"),
+        ("upstream: {url: 'http://a', timeouts: {idle: 0s}}", "upstream.timeouts", "of nothing"),
+        (
+            "upstream: {url: 'http://a', retries: {attempts: 0}}",
+            "upstream.retries.attempts",
+            ">= 1",
+        ),
+        (
+            "upstream: {url: 'http://a', retries: {within: 10}}",
+            "upstream.retries.within",
+            "duration",
+        ),
         ("upstream: {url: 'http://a', timeouts: {idle: 5 s x}}", "upstream.timeouts.idle", "10s"),
         ("upstream: {url: 'http://a', timeouts: {idle: -5s}}", "upstream.timeouts.idle", "10s"),
     ],
@@ -385,9 +396,9 @@ def test_parse__a_password_in_the_url_is_never_repeated(url: str) -> None:
 )
 def test_seconds__units(text: str, seconds: float) -> None:
     """Durations are written with their unit."""
-    config = parse(f"upstream: {{url: 'http://a', timeouts: {{idle: '{text}'}}}}", {})
+    config = parse(f"upstream: {{url: 'http://a', retries: {{within: '{text}'}}}}", {})
 
-    assert config.upstream.timeouts.idle == pytest.approx(seconds)
+    assert config.upstream.retries.within == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
