@@ -195,7 +195,9 @@ async def _send_body(request: web.Request, response: web.StreamResponse, stream:
 
 def _is_small(request: web.Request, status: int, headers: CIMultiDict[str]) -> bool:
     """Tell whether a reply has a body that is read whole, so that it is one write with its head."""
-    if request.method == hdrs.METH_HEAD or status in _BODYLESS:
+    # An error is the upstream's own even if its body breaks off: docker-registry tells a 416 the
+    # length of the blob.
+    if request.method == hdrs.METH_HEAD or status in _BODYLESS or status >= 400:
         return False
     length = headers.get(hdrs.CONTENT_LENGTH, "")
     return length.isdecimal() and int(length) <= _SMALL
