@@ -20,7 +20,7 @@ from proxy.errors import (
     UpstreamTooLarge,
     UpstreamUnreachable,
 )
-from proxy.spec.digest import Digest, verify
+from proxy.spec.digest import Digest, Verification, verify
 from proxy.spec.reference import Repository
 from proxy.tracing import NO_TRACING, Tracing
 from proxy.upstream.redirects import next_hop
@@ -43,6 +43,8 @@ class Document(msgspec.Struct, frozen=True):
 class Stream:
     """A reply whose body is still to come; close it in any case."""
 
+    _verification: Verification | None = None
+
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self.status = response.status_code
@@ -57,9 +59,23 @@ class Stream:
         """Yield the body as it comes; UpstreamError if it ends before it is whole."""
         try:
             async for piece in self._response.stream:  # type: ignore[union-attr]  # it is async here
+                if self._verification is not None:
+                    self._verification.add(piece)
                 yield piece
         except httpx.HTTPError as error:
             raise _ours(error) from error
+        if self._verification is not None:
+            self._verification.end()
+
+    def verify(self, digest: Digest) -> None:
+        """Compare a body with its digest as it comes, if nothing else tells a truncated one.
+
+        Without a length and chunks a body is over with its connection, which whoever cuts that
+        can bring about. Then the iteration ends with DigestMismatch.
+        """
+        framed = "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
+        if self.status == 200 and not framed:
+            self._verification = Verification(digest)
 
     async def splice(self, client: asyncio.Transport, moved: Callable[[int], None]) -> bool:
         """Move what is left of the body into a client's socket, past this process.

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.layers import EMPTY_LAYER, sha256
-from tests.raw import Connection, raw_server
+from tests.raw import Connection, raw_server, replying
 from tests.registry import ANONYMOUS, Registry, TokenAuth
 from tests.running import running
 
@@ -264,3 +264,25 @@ async def test_empty_layer__tag_list_fails(
         assert (got.status, await got.read()) == (200, EMPTY_LAYER)
 
     assert registry.count("GET", "/blobs/") == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("sent", [b"the whole layer", b"the whole"])
+async def test_get__where_only_the_digest_tells_its_end(
+    http: aiohttp.ClientSession, method: str, sent: bytes
+) -> None:
+    """A blob without a length is whole if its digest says so, and cut if it does not."""
+    digest = sha256(b"the whole layer")
+    body = sent if method == "GET" else b""
+    async with (
+        raw_server(replying(b"HTTP/1.1 200 OK\r\n\r\n" + body)) as server,
+        running(server.url) as url,
+    ):
+        reply = await http.request(method, f"{url}/v2/lib/app/blobs/{digest}")
+        if method == "GET" and sent != b"the whole layer":
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await reply.read()
+        else:
+            assert body == await reply.read()
+
+    assert 200 == reply.status

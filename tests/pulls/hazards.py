@@ -41,8 +41,8 @@ class Hazard:
     upstream: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the config's section `upstream`."""
     tls: bool = False
-    hidden: bool = False
-    """By all that HTTP says the reply is whole: only a digest tells."""
+    hidden: tuple[str, ...] = ()
+    """Requests whose reply is whole by all that HTTP says: only the client's check tells."""
 
 
 async def inside_head(wire: Wire) -> None:
@@ -205,13 +205,20 @@ HAZARDS = [
     Hazard("truncated body, over TLS", {"talk": truncated}, tls=True),
     Hazard("truncated body, chunked", {"talk": truncated_chunks}),
     Hazard("reset mid-body, no length told", {"talk": reset_without_length}),
-    Hazard("dropped mid-body, no length told, over TLS", {"talk": dropped}, tls=True, hidden=True),
+    Hazard(
+        "dropped mid-body, no length told, over TLS",
+        {"talk": dropped},
+        tls=True,
+        hidden=("digest GET",),
+    ),
     Hazard("slow headers", {"talk": slow_head}, late="`connect` + `idle`"),
     Hazard("slow body", {"talk": slow_body}, late="twice `idle`"),
     Hazard("silence", {"talk": silence}, late="`idle`"),
     Hazard("silence after 103", {"talk": silence_after_interim}, late="`connect` + `idle`"),
     Hazard("silence mid-body", {"talk": silence_in_body}, late="`idle`"),
-    Hazard("Content-Length too short", {"talk": length_too_short}, hidden=True),
+    Hazard(
+        "Content-Length too short", {"talk": length_too_short}, hidden=("digest GET", "blob GET")
+    ),
     Hazard("Content-Length too long, then the end", {"talk": length_too_long}),
     Hazard("Content-Length too long, then silence", {"talk": length_and_silence}, late="`idle`"),
     Hazard("wrong digest", {"corrupt": True}),

@@ -79,8 +79,6 @@ ASKS = [
     Ask("blob GET", "GET", f"/v2/{APP}/blobs/{{blob}}", {}, "/blobs/"),
     Ask("upload", "PATCH", f"/v2/{APP}/blobs/uploads/{{upload}}", {}, "/uploads/"),
 ]
-STREAMED = {"digest GET", "blob GET"}
-"""What is passed on as it is: its digest is the client's to check."""
 
 
 @dataclass(frozen=True)
