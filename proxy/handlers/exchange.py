@@ -185,7 +185,8 @@ async def _send_body(request: web.Request, response: web.StreamResponse, stream:
     if client is not None and not client.is_closing():
         # Nothing more is read while the client has not taken what there is: that bounds what
         # is held for it, and there is a moment when the rest can go past this process.
-        client.set_write_buffer_limits(high=0)
+        # Not 0 over TLS, where a buffer of nothing would then count as full, for good.
+        client.set_write_buffer_limits(high=1 if client.get_extra_info("sslcontext") else 0)
     async for piece in stream:
         await response.write(piece)
         sent(len(piece))

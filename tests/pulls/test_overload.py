@@ -1,11 +1,11 @@
-"""More clients than there are places, and clients that take their time, on real sockets."""
+"""More clients than there are places, on real sockets."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -78,12 +78,6 @@ async def get(http: aiohttp.ClientSession, url: str, client: str = "10.0.0.9") -
     async with http.get(url, headers={"X-Forwarded-For": client}) as reply:
         await reply.read()
         return reply.status
-
-
-async def read_on(reader: asyncio.StreamReader) -> None:
-    """Read until the connection ends."""
-    while await reader.read(1 << 20):
-        pass
 
 
 WAITING = 'regshim_waiting_requests{kind="request"}'
@@ -192,77 +186,3 @@ async def test_overload__place_of_a_transfer(http: aiohttp.ClientSession, end: s
                     assert (2 << 20, "whole") == (len(await reply.read()), end)
                 except aiohttp.ClientPayloadError:
                     assert "cut" == end
-
-
-async def test_slow_heads__others_are_served(registry: Registry) -> None:
-    """Clients that never finish their request are closed, and hold up nobody meanwhile."""
-    await push(registry, "lib/app", "1", make_image())
-    async with (
-        running(registry, listen={"timeouts": {"head": "50ms"}}, limits={"requests": 1}) as url,
-        asyncio.timeout(ANSWER_SECONDS),
-    ):
-        port = int(url.rpartition(":")[2])
-        slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]
-        for _, writer in slow:
-            writer.write(b"GET /v2/ HTTP/1.1\r\nHos")
-        async with aiohttp.ClientSession() as http:
-            assert 200 == await get(http, url + MANIFEST)
-        answers = {(await reader.read())[:13] for reader, _ in slow}
-        for _, writer in slow:
-            writer.close()
-
-    assert {b"HTTP/1.1 408 "} == answers
-
-
-async def test_slow_reader__frees_the_upstream() -> None:
-    """A client that stops reading is cut after `listen.timeouts.idle`; so is its upstream call."""
-
-    async def talk(upstream: Connection) -> None:
-        await upstream.head()
-        await upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        try:
-            while True:
-                await upstream.send(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
-        except ConnectionError:
-            ended.set()
-
-    ended = asyncio.Event()
-    async with (
-        raw_server(talk) as upstream,
-        running(upstream.url, listen={"timeouts": {"idle": "200ms"}}) as url,
-        asyncio.timeout(ANSWER_SECONDS),
-    ):
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-        writer.write(f"GET {BLOB} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        stream = cast("asyncio.Transport", writer.transport)
-        stream.pause_reading()
-        await ended.wait()
-        stream.resume_reading()
-        with pytest.raises(ConnectionResetError):
-            await read_on(reader)
-        writer.close()
-
-
-async def test_slow_upload__is_told() -> None:
-    """An upload that stops coming is answered 408, and never seen whole by the upstream."""
-
-    async def talk(upstream: Connection) -> None:
-        await upstream.head()
-        seen.append(await upstream.reader.read())
-
-    seen: list[bytes] = []
-    async with (
-        raw_server(talk) as upstream,
-        running(upstream.url, listen={"timeouts": {"idle": "200ms"}}) as url,
-        asyncio.timeout(ANSWER_SECONDS),
-    ):
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-        writer.write(
-            b"PATCH /v2/lib/app/blobs/uploads/x HTTP/1.1\r\nHost: a\r\n"
-            b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
-        )
-        answer = await reader.read()
-        writer.close()
-
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert [b"3\r\nabc\r\n"] == seen
