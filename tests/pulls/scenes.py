@@ -131,10 +131,21 @@ class Cell:
 
 
 class Scene:
-    """A running proxy and its upstream, at one address whatever becomes of it."""
+    """A running proxy and its upstream, at one address whatever becomes of it.
 
-    def __init__(self, hazard: Hazard, ask: Ask, directory: Path, certificates: Pairs) -> None:
+    Starting computes for some time, so scenes start one after the other: in their `turn`.
+    """
+
+    def __init__(
+        self,
+        hazard: Hazard,
+        ask: Ask,
+        directory: Path,
+        certificates: Pairs,
+        turn: asyncio.Lock,
+    ) -> None:
         self.hazard, self.ask = hazard, ask
+        self._turn = turn
         self.registry: Registry | None = None
         self.fault: Fault | None = None
         self._directory, self._certificates = directory, certificates
@@ -145,11 +156,13 @@ class Scene:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[tuple[str, Metrics]]:
         """Run the proxy, its upstream failing; yield its URL and what it counts."""
-        async with self._stack:
-            await self._fail()
-            app = build(self._config(), KEY)
-            async with serving(app, "127.0.0.1", 0) as port:
-                yield f"http://127.0.0.1:{port}", app[METRICS]
+        async with self._stack, AsyncExitStack() as proxy:
+            async with self._turn:
+                await self._fail()
+                app = build(self._config(), KEY)
+                port = await proxy.enter_async_context(serving(app, "127.0.0.1", 0))
+            yield f"http://127.0.0.1:{port}", app[METRICS]
+            await proxy.aclose()
             assert self.registry is not None
             assert self.registry._runner is not None
             server = self.registry._runner.server

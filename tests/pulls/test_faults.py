@@ -38,7 +38,7 @@ async def play_all(directory: Path) -> tuple[dict[str, Reply], list[Cell]]:
     """Play every cell; return the truth of every request, and the cells in their order."""
     ours, others = Authority(directory), Authority(directory, "others")
     pairs = Pairs(ours.file, ours.issue("known"), others.issue("unknown"))
-    bound = asyncio.Semaphore(AT_ONCE)
+    bound, turn = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
     async with aiohttp.ClientSession(
         auto_decompress=False,
         connector=aiohttp.TCPConnector(limit=0, force_close=True),
@@ -46,14 +46,14 @@ async def play_all(directory: Path) -> tuple[dict[str, Reply], list[Cell]]:
     ) as session:
         truth = {}
         for ask in ASKS:
-            well = Scene(Hazard("none"), ask, directory, pairs)
+            well = Scene(Hazard("none"), ask, directory, pairs, turn)
             truth[ask.name] = (await play(well, session, None, "well")).reply
 
         async def one(number: int, scene: Scene) -> Cell:
             async with bound:
                 return await play(scene, session, truth[scene.ask.name], f"cell-{number}")
 
-        scenes = [Scene(hazard, ask, directory, pairs) for hazard in HAZARDS for ask in ASKS]
+        scenes = [Scene(hazard, ask, directory, pairs, turn) for hazard in HAZARDS for ask in ASKS]
         with capture_logs() as lines:
             async with asyncio.TaskGroup() as group:
                 # Those that wait for a timeout first: meanwhile the others have their turn.
