@@ -10,6 +10,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, Final, Literal, NamedTuple
 
 import structlog
@@ -24,6 +25,10 @@ Awaited = Literal["head", "body", "reader"]
 """What a client kept waiting: the rest of a request's head, of its body, or a reply's reading."""
 
 _INFO_SIZE: Final = 148
+# Bytes that the kernel keeps for a client beside those on their way to it. Without a bound it
+# keeps 4 MiB for each that reads slowly, which is the memory of the machine, if not of this
+# process. What a fast client has on its way does not count, so it is not held up.
+_UNSENT: Final = 512 << 10
 _LONGEST_PERIOD: Final = 1.0
 _NO_ADDRESS: Final = "unknown"
 log: Final = structlog.get_logger("access")
@@ -122,6 +127,9 @@ class WatchedConnection(Connection):
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         address = holder(peer[0]) if peer else _NO_ADDRESS
+        connection = transport.get_extra_info("socket")
+        with suppress(OSError):  # some sandboxes do not know it
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         if self._crowd.add(self, address):
             self._address = address
         else:
@@ -170,6 +178,8 @@ class WatchedConnection(Connection):
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
         except OSError:
             return None  # it has just been closed
+        if len(info) < _INFO_SIZE:
+            return None  # a sandbox that tells less; then `keep_alive` and the bounds are left
         # linux/tcp.h: tcpi_unacked, tcpi_bytes_acked, tcpi_bytes_received, tcpi_notsent_bytes.
         (unacknowledged,) = struct.unpack_from("=I", info, 24)
         acknowledged, received = struct.unpack_from("=QQ", info, 120)

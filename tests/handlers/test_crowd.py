@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import struct
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
@@ -72,6 +73,16 @@ class Watched:
         """Return what the one connection's client is given up for, so many seconds later."""
         self.now += seconds
         return self.connection().kept_waiting(self.now)
+
+    def unsent(self) -> int:
+        """Return how much the kernel has not begun to send to the one client (TCP_INFO)."""
+        transport = self.connection().transport
+        assert transport is not None
+        info = transport.get_extra_info("socket").getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_INFO, 148
+        )
+        (unsent,) = struct.unpack_from("=I", info, 144)
+        return int(unsent)
 
     async def empty(self) -> None:
         """Wait until all connections are gone."""
@@ -249,6 +260,22 @@ async def test_reader__that_is_slow() -> None:
             assert None is server.later(59)
         writer.transport.abort()
         await server.empty()
+
+
+async def test_reader__costs_the_kernel_little() -> None:
+    """Of what a client does not read the kernel keeps no more than a part of a mebibyte unsent."""
+    async with watched() as server:
+        _, writer = await server.sent(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
+        cast("asyncio.Transport", writer.transport).pause_reading()
+        await server.until(lambda one: one.writing_paused)
+        # Until twenty looks have seen nothing move: its own kernel takes what it can first.
+        await until(
+            lambda: server.later(1) is None and server.now - server.connection()._stuck_since > 20
+        )
+        unsent = server.unsent()
+        writer.transport.abort()
+
+    assert 0 < unsent < 1 << 20
 
 
 async def test_upstream__silent_is_not_the_client() -> None:
