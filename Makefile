@@ -5,7 +5,7 @@ BIN := .venv/bin
 LEAST_CORE_COVERAGE ?= 98
 LEAST_COVERAGE ?= 92
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format docs dist sbom bench fuzz clean
+.PHONY: help run test lint format docs dist sbom bench bench-check fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,15 +53,11 @@ dist: .venv/.ready ## make sdist and wheel in dist/
 sbom: dist ## list what an installed wheel consists of: dist/*.cdx.json (CycloneDX)
 	$(BIN)/python -m tools.sbom dist
 
-bench: .venv/.ready ## measure, briefly; prints tables, writes nothing (long runs: docs/performance.md)
-	$(BIN)/python -m bench.translate
-	$(BIN)/python -m bench.tags --rounds 3 --seconds 1 --distinct 200
-	$(BIN)/python -m bench.passthrough --rounds 3 --seconds 1
-	$(BIN)/python -m bench.cold --rounds 3 --images 100
-	$(BIN)/python -m bench.blobs --rounds 3 --mib 256
-	$(BIN)/python -m bench.memory --downloads 100 --entries 20000
-	$(BIN)/python -m bench.start --rounds 5
-	$(BIN)/python -m bench.replicas --images 1000 --passes 1
+bench: .venv/.ready ## measure, briefly or with LONG=1 as in docs/performance.md; prints tables, writes nothing
+	$(BIN)/python -m bench $(if $(LONG),--long)
+
+bench-check: .venv/.ready ## measure ratios and fail if one got worse than bench/baseline.json by 15 %
+	$(BIN)/python -m bench.guard $(if $(WRITE),--write)
 
 fuzz: .venv/.ready ## the long run of the property tests and of the comparison with docker-registry
 	REGSHIM_FUZZ_EXAMPLES=5000 $(BIN)/pytest tests/translate/test_reference.py

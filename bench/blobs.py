@@ -13,7 +13,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 
-from bench.figures import Figure, Report, ratios, spread, table
+from bench.figures import Figure, Report, ratios, show, spread, table
 from bench.processes import cpu_seconds, machine, nginx, place, proxy
 from bench.static import BLOBS, static
 
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--mib", type=int, default=1024)
     arguments = parser.parse_args()
     print(machine())
-    print(report(arguments.rounds, arguments.mib).text)
+    show(report(arguments.rounds, arguments.mib))
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ class Spread(NamedTuple):
     most: float
 
     def text(self, digits: int = 2, scale: float = 1.0) -> str:
-        """Return `median (least to most)`, each multiplied by `scale`."""
+        """Return `median (least to most)`, each multiplied by `scale`; of one value that value."""
         least, median, most = (f"{value * scale:,.{digits}f}" for value in self)
-        return f"{median} ({least} to {most})"
+        return median if self.least == self.most else f"{median} ({least} to {most})"
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -107,6 +107,13 @@ def summary(figures: Sequence[Figure]) -> str:
     """Return one table of figures, as docs/performance.md shows it."""
     header = ("measured", "median (least to most)", "target", "met")
     return table(header, [figure.row() for figure in figures])
+
+
+def show(report: Report) -> None:
+    """Print a report, its figures last."""
+    for part in (report.text, summary(report.figures) if report.figures else ""):
+        if part:
+            print(part, "", sep="\n")
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

@@ -17,10 +17,10 @@ import sys
 import time
 
 from bench.blobs import GIB, MIB, read
-from bench.figures import table
+from bench.figures import Figure, Report, show, table
 from bench.images import digest, make
 from bench.load import OLD_DOCKER, Load, apply
-from bench.processes import machine, memory, place, proxy
+from bench.processes import hello, machine, memory, place, proxy
 from bench.static import BLOBS, MANIFESTS, static
 from proxy.keyfile import load_or_create
 from proxy.manifest.image import ImageManifest
@@ -53,26 +53,33 @@ def stall(port: int, path: str, streams: int, seconds: float) -> None:
         time.sleep(seconds)
 
 
-def downloads(count: int, mib: int) -> list[tuple[str, ...]]:
-    """Return the rows about a process that idles, and one with so many downloads."""
+def downloads(count: int, mib: int) -> list[Figure]:
+    """Return the figures of a process that idles, and of one with so many downloads, in MiB."""
     with place() as directory, static(directory, images=1, blobs={BLOB: mib * MIB}) as upstream:
-        rows: list[tuple[str, ...]] = []
         with proxy(directory, upstream.url) as ours:
+            time.sleep(_SETTLE)
             idle = memory(ours.pid)
-            rows.append(("idle, just started", _mib(idle), "≤ 60"))
+            anonymous = memory(ours.pid, "RssAnon")
+            with hello(directory) as world:
+                time.sleep(_SETTLE)
+                least = memory(world.pid)
             load = Load(port=ours.port, path=MANIFESTS + "t0", headers=OLD_DOCKER, requests=5000)
             apply(load)
             warm = memory(ours.pid)
-            rows.append(("idle, after 5,000 pulls", _mib(warm), "≤ 60"))
             read(ours.port, BLOBS + BLOB, count)
-            peak = memory(ours.pid, "VmHWM")
-            rows.append((f"{count} downloads that flow, added peak", _mib(peak - warm), "≤ 100"))
+            flowing = memory(ours.pid, "VmHWM") - warm
         with proxy(directory, upstream.url) as ours:
-            idle = memory(ours.pid)
+            before = memory(ours.pid)
             stall(ours.port, BLOBS + BLOB, count, _SETTLE)
-            peak = memory(ours.pid, "VmHWM")
-            rows.append((f"{count} downloads that stall, added peak", _mib(peak - idle), ""))
-    return rows
+            stalled = memory(ours.pid, "VmHWM") - before
+    return [
+        _mib("memory, idle, just started", idle, 60),
+        _mib("of it shared with no file", anonymous),
+        Figure.ratio("memory, idle ÷ aiohttp's hello-world", [idle], [least], better="lower"),
+        _mib("memory, idle, after 5,000 pulls", warm, 60),
+        _mib(f"{count} downloads that flow: added peak", flowing, 100),
+        _mib(f"{count} downloads that stall: added peak", stalled),
+    ]
 
 
 def entries(count: int) -> dict[str, float]:
@@ -109,8 +116,26 @@ def entries(count: int) -> dict[str, float]:
     }
 
 
-def _mib(size: float) -> str:
-    return f"{size / MIB:.0f} MiB"
+def _mib(name: str, size: float, most: float | None = None) -> Figure:
+    return Figure.of(f"{name}, MiB", [size / MIB], most=most, digits=0)
+
+
+def report(count: int, mib: int, translations: int) -> Report:
+    """Measure processes that idle and stream, and one that keeps translations."""
+    figures = downloads(count, mib)
+    # In a process of its own, where nothing else takes or frees memory.
+    command = [sys.executable, "-m", "bench.memory", "--only-entries"]
+    command += ["--entries", str(translations)]
+    each = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    rows = [
+        ("its body", f"{each['body']:,.0f}"),
+        ("counted by cache.memory", f"{each['counted']:,.0f}"),
+        ("really", f"{each['real']:,.0f}"),
+        ("how many the default 64 MiB hold", f"{64 * MIB / each['counted']:,.0f}"),
+    ]
+    share = [each["real"] / each["counted"]]
+    figures.append(Figure.of("a translation in memory: real ÷ counted bytes", share, most=1.0))
+    return Report(table((f"one of {translations:,} translations", "bytes"), rows), figures)
 
 
 def main() -> None:
@@ -125,18 +150,7 @@ def main() -> None:
         print(json.dumps(entries(arguments.entries)))
         return
     print(machine())
-    rows = downloads(arguments.downloads, arguments.mib)
-    # In a process of its own, where nothing else takes or frees memory.
-    command = [sys.executable, "-m", "bench.memory", "--only-entries"]
-    command += ["--entries", str(arguments.entries)]
-    each = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    what = f"{arguments.entries:,} translations of {each['body']:,.0f} bytes, each"
-    rows += [
-        (f"{what}: counted by cache.memory", f"{each['counted']:,.0f} bytes", ""),
-        (f"{what}: really", f"{each['real']:,.0f} bytes", "≤ counted"),
-        ("translations in the default 64 MiB", f"{64 * MIB / each['counted']:,.0f}", ""),
-    ]
-    print(table(("memory of one process", "measured", "target"), rows))
+    show(report(arguments.downloads, arguments.mib, arguments.entries))
 
 
 if __name__ == "__main__":

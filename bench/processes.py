@@ -92,7 +92,7 @@ def place() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def proxy(directory: Path, upstream: str, **sections: Mapping[str, Any]) -> Iterator[Proxy]:
+def proxy(directory: Path, upstream: str, /, **sections: Mapping[str, Any]) -> Iterator[Proxy]:
     """Run a proxy in front of `upstream`; `sections` are sections of its config file."""
     port, admin_port = free_port(), free_port()
     document: dict[str, Any] = {"log": {"level": "error"}, **sections}
@@ -115,6 +115,19 @@ def generated(directory: Path, *, layers: int) -> Iterator[Peer]:
     home = directory / f"upstream-{port}"
     home.mkdir()
     command = [sys.executable, "-m", "bench.upstream", "--port", str(port), "--layers", str(layers)]
+    with running(["env", f"PYTHONPATH={ROOT}", *command], port, home) as peer:
+        yield peer
+
+
+@contextlib.contextmanager
+def hello(directory: Path, upstream: str | None = None) -> Iterator[Peer]:
+    """Run aiohttp's hello-world, or the least proxy made of aiohttp in front of `upstream`."""
+    port = free_port()
+    home = directory / f"hello-{port}"
+    home.mkdir()
+    command = [sys.executable, "-m", "bench.hello", "--port", str(port)]
+    if upstream is not None:
+        command += ["--upstream", upstream]
     with running(["env", f"PYTHONPATH={ROOT}", *command], port, home) as peer:
         yield peer
 
@@ -151,7 +164,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory(pid: int, name: str = "VmRSS") -> int:
-    """Return VmRSS (now) or VmHWM (peak) of a process in bytes."""
+    """Return VmRSS (now), RssAnon (of it, of no file) or VmHWM (peak) of a process in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) << 10

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from redis import Redis
 
-from bench.figures import table
+from bench.figures import Report, table
 from bench.load import OLD_DOCKER, Load, Outcome, apply
 from bench.processes import (
     Metrics,
@@ -224,6 +224,25 @@ def measure(counts: list[int], load: Load, passes: int, **options: str) -> str:
     return "\n".join((table(HEADER, rows), "", *costs))
 
 
+def report(images: int, passes: int) -> Report:
+    """Measure 1, 2 and 4 replicas with the default memory, in turn."""
+    return Report(
+        measure([1, 2, 4], load_of(images, 64), passes, memory="64MiB", balance=BALANCE["turn"]), []
+    )
+
+
+def load_of(images: int, clients: int) -> Load:
+    """Return one pass over so many images, its port aside."""
+    return Load(
+        port=0,
+        path="/v2/bench/app/manifests/t{n}",
+        headers=OLD_DOCKER,
+        connections=clients,
+        distinct=images,
+        requests=images,
+    )
+
+
 def main() -> None:
     """Read the arguments and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -235,14 +254,7 @@ def main() -> None:
     parser.add_argument("--balance", choices=BALANCE, default="turn")
     arguments = parser.parse_args()
     print(machine())
-    load = Load(
-        port=0,
-        path="/v2/bench/app/manifests/t{n}",
-        headers=OLD_DOCKER,
-        connections=arguments.clients,
-        distinct=arguments.images,
-        requests=arguments.images,
-    )
+    load = load_of(arguments.images, arguments.clients)
     print(
         measure(
             arguments.replicas,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from tests.certificates import Pair
     from tests.peers import Peer
 
 MANIFESTS = "/v2/bench/app/manifests/"
@@ -27,7 +28,7 @@ _HTTP = """\
 {digests}
     }}
     server {{
-        listen 127.0.0.1:{{port}} backlog=4096;
+        listen 127.0.0.1:{{port}} backlog=4096{tls};
         root {root};
         types {{}}
         add_header Docker-Content-Digest $digest;
@@ -40,9 +41,16 @@ _HTTP = """\
 
 @contextlib.contextmanager
 def static(
-    directory: Path, *, images: int = 0, layers: int = 10, blobs: Mapping[str, int] | None = None
+    directory: Path,
+    *,
+    images: int = 0,
+    layers: int = 10,
+    blobs: Mapping[str, int] | None = None,
+    certificate: Pair | None = None,
 ) -> Iterator[Peer]:
     """Serve images `t0`, `t1` … by tag and digest, and blobs: digest → size, any bytes.
+
+    With a certificate over TLS.
 
     The bytes of those blobs do not match their digests: nothing between nginx and the client
     of a blob is to verify them.
@@ -64,8 +72,19 @@ def static(
             for _ in range(size // _CHUNK):
                 file.write(os.urandom(_CHUNK))
     lines = "\n".join(f"        {path} {value};" for path, value in digests.items())
+    tls = ""
+    if certificate is not None:
+        pair = (
+            f"ssl_certificate {certificate.cert_file}; ssl_certificate_key {certificate.key_file}"
+        )
+        tls = f" ssl; {pair}"
     http = _HTTP.format(
-        digests=lines, root=root, manifests=MANIFESTS, blobs=BLOBS, media_type=OCI_MANIFEST
+        digests=lines,
+        root=root,
+        manifests=MANIFESTS,
+        blobs=BLOBS,
+        media_type=OCI_MANIFEST,
+        tls=tls,
     )
     with nginx(directory, http) as peer:
         yield peer

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from bench.figures import ratios, spread, table
+from bench.figures import Figure, Report, ratios, show, table
 from bench.load import MODERN, OLD_DOCKER, Load, apply
 from bench.processes import generated, machine, place, proxy
 from bench.static import MANIFESTS, static
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from bench.figures import Better
     from bench.load import Outcome
 
 _PUSHED_AT_ONCE = 8
@@ -41,7 +42,8 @@ class Case:
     name: str
     load: Load
     figure: Callable[[Outcome], float]
-    target: str
+    better: Better
+    target: float
     unit: str
 
 
@@ -59,9 +61,9 @@ def cases(distinct: int, seconds: float) -> list[Case]:
     alone = replace(one, connections=1)
     many = replace(one, distinct=distinct)
     return [
-        Case("one tag, 16 connections", one, _rate, "≥ 4", "requests/s"),
-        Case("one tag, 1 connection", alone, _p50, "≤ 0.6", "ms, p50"),
-        Case(f"{distinct:,} tags, 16 connections", many, _rate, "≥ 1", "requests/s"),
+        Case("one tag, 16 connections", one, _rate, "higher", 4.0, "requests/s"),
+        Case("one tag, 1 connection", alone, _p50, "lower", 0.6, "ms, p50"),
+        Case(f"{distinct:,} tags, 16 connections", many, _rate, "higher", 1.0, "requests/s"),
     ]
 
 
@@ -79,13 +81,14 @@ async def fill(url: str, count: int) -> None:
     await asyncio.gather(*(one(number) for number in range(count)))
 
 
-def against_docker_registry(directory: Path, distinct: int, rounds: int, seconds: float) -> str:
-    """Return the table of the proxy beside the registry's own conversion."""
+def against_docker_registry(directory: Path, distinct: int, rounds: int, seconds: float) -> Report:
+    """Measure the proxy beside the registry's own conversion."""
     home = directory / "registry"
     home.mkdir()
     with run_docker_registry(home) as registry, proxy(directory, registry.url) as ours:
         asyncio.run(fill(registry.url, distinct))
         rows = []
+        measured = []
         for case in cases(distinct, seconds):
             # On one connection: docker-registry refuses some images (400) while it converts
             # two for the first time, for both put the empty layer into its storage.
@@ -101,7 +104,15 @@ def against_docker_registry(directory: Path, distinct: int, rounds: int, seconds
                     f"{case.name} ({case.unit})",
                     *(f"{statistics.median(one):,.1f}" for one in (converting, plain, own)),
                     ratios(own, converting).text(),
-                    case.target,
+                )
+            )
+            measured.append(
+                Figure.ratio(
+                    f"warm tag GET, {case.name} ({case.unit}) ÷ docker-registry converting",
+                    own,
+                    converting,
+                    better=case.better,
+                    target=case.target,
                 )
             )
     header = (
@@ -110,28 +121,36 @@ def against_docker_registry(directory: Path, distinct: int, rounds: int, seconds
         "it sends as stored",
         "regshim",
         "ratio to converting",
-        "target",
     )
-    return table(header, rows)
+    return Report(table(header, rows), measured)
 
 
-def against_fast_upstreams(directory: Path, distinct: int, rounds: int, seconds: float) -> str:
-    """Return the rates of one process in front of upstreams that cost next to nothing."""
+def against_fast_upstreams(directory: Path, distinct: int, rounds: int, seconds: float) -> Report:
+    """Measure one process in front of upstreams that cost next to nothing."""
     one, _, many = (case.load for case in cases(distinct, seconds))
-    rows = []
+    measured = []
     with contextlib.ExitStack() as stack:
         files = stack.enter_context(static(directory, images=1))
         made = stack.enter_context(generated(directory, layers=10))
         for name, peer, load in (
-            ("nginx, files: one tag", files, one),
-            (f"generated: {distinct:,} tags", made, many),
+            ("nginx with files behind, one tag", files, one),
+            (f"generated upstream behind, {distinct:,} tags", made, many),
         ):
             ours = stack.enter_context(proxy(directory, peer.url))
             load = replace(load, port=ours.port)  # noqa: PLW2901  the case's own port
             apply(replace(load, requests=max(load.distinct, 50)))
             rates = [apply(load).rate for _ in range(rounds)]
-            rows.append((name, spread(rates).text(0), "≥ 2,500" if load is not many else ""))
-    return table(("warm tag GET, 16 connections, one process", "requests/s", "target"), rows)
+            figure = f"warm tag GET, 16 connections, {name}: requests/s"
+            measured.append(Figure.of(figure, rates, least=2500, digits=0))
+    return Report("", measured)
+
+
+def report(rounds: int, seconds: float, distinct: int) -> Report:
+    """Measure both."""
+    with place() as directory:
+        slow = against_docker_registry(directory, distinct, rounds, seconds)
+        fast = against_fast_upstreams(directory, distinct, rounds, seconds)
+    return Report(slow.text, slow.figures + fast.figures)
 
 
 def main() -> None:
@@ -142,9 +161,7 @@ def main() -> None:
     parser.add_argument("--distinct", type=int, default=1000)
     arguments = parser.parse_args()
     print(machine())
-    with place() as directory:
-        options = (directory, arguments.distinct, arguments.rounds, arguments.seconds)
-        print(against_docker_registry(*options), "", against_fast_upstreams(*options), sep="\n")
+    show(report(arguments.rounds, arguments.seconds, arguments.distinct))
 
 
 if __name__ == "__main__":

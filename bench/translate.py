@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench.figures import Report, show, table
 from bench.images import TIME, make
 from proxy.manifest.image import ImageManifest
 from proxy.manifest.parse import parse
@@ -63,16 +64,33 @@ def measure(layers: int) -> tuple[int, float, float, float]:
     return len(payloads[0]), parsing, whole, signing
 
 
-def main() -> None:
-    """Print the table."""
-    print(f"translation to schema 1, cold, median of {REPEAT}")
-    print(f"{'layers':>8}{'payload':>10}{'parse':>10}{'translate':>12}{'of it signing':>16}")
+def report() -> Report:
+    """Measure images of few layers and of many."""
+    rows = []
     for layers in LAYERS:
         size, parsing, whole, signing = measure(layers)
-        print(
-            f"{layers:>8}{size:>8} B{parsing:>7.0f} µs{whole:>9.0f} µs"
-            f"{signing:>9.0f} µs {signing / whole:>3.0%}"
+        rows.append(
+            (
+                f"{layers} layers",
+                f"{size:,}",
+                f"{parsing:.0f}",
+                f"{whole:.0f}",
+                f"{signing:.0f} ({signing / whole:.0%})",
+            )
         )
+    header = (
+        f"translation to schema 1, cold, median of {REPEAT}",
+        "payload, bytes",
+        "parse µs",
+        "translate µs",
+        "of it signing µs",
+    )
+    return Report(table(header, rows), [])
+
+
+def main() -> None:
+    """Print the table."""
+    show(report())
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ from proxy.errors import ConfigError
 from proxy.handlers import ping, tokens
 from proxy.handlers.admin import Admin, Readiness
 from proxy.handlers.blobs import Blobs
+from proxy.handlers.crowd import CROWD, Crowd, Patience
 from proxy.handlers.exchange import ACCESS, drop_added_headers
 from proxy.handlers.guard import Guard
+from proxy.handlers.limits import Limited
 from proxy.handlers.manifests import Manifests
 from proxy.handlers.middleware import METRICS, TRACING, observe
 from proxy.handlers.passthrough import Passthrough
@@ -53,7 +55,10 @@ from proxy.upstream.authorizing import AuthorizingTransport
 from proxy.upstream.challenges import Challenges
 from proxy.upstream.client import UpstreamRegistry
 from proxy.upstream.credentials import Read, docker_config, password_file
+from proxy.upstream.deadline import DeadlineTransport
 from proxy.upstream.reach import Reach
+from proxy.upstream.retries import RetryingTransport
+from proxy.upstream.splice import Splicer
 from proxy.upstream.transport import AiohttpTransport
 
 _Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -71,8 +76,11 @@ _PULLS: Final = frozenset({"GET", "HEAD"})
 def build(config: Config, key: SigningKey) -> web.Application:
     """Return the application that serves `config`; it connects when it is started."""
     auth = config.upstream.auth
-    app = web.Application(middlewares=[observe, check])
-    metrics = app[METRICS] = Metrics()
+    metrics = Metrics()
+    app = web.Application(middlewares=[observe, check, _limited(config, metrics)])
+    app[METRICS] = metrics
+    crowd = app[CROWD] = _crowd(config, metrics)
+    app.cleanup_ctx.append(crowd.watched)
     app[TRACING] = tracing = _tracing(config.tracing)
     if auth.holds_credentials:
         app[_GUARD] = Guard(_users(config.listen.htpasswd))
@@ -119,6 +127,8 @@ def build(config: Config, key: SigningKey) -> web.Application:
 def build_admin(main: web.Application) -> web.Application:
     """Return the application of the admin port, for a registry application that is set up."""
     app = web.Application()
+    crowd = app[CROWD] = Crowd()
+    app.cleanup_ctx.append(crowd.watched)
     app.add_routes(Admin(main[READINESS], main[METRICS]).routes())
     app.add_routes([web.get("/", main[_STATUS].answer)])
     return app
@@ -156,6 +166,33 @@ def open_inventory(config: Config) -> Inventory | None:
             timeout=cache.store_timeout,
         )
     return Inventory(archive, max_entries=settings.max_entries, retention=settings.retention)
+
+
+def _limited(config: Config, metrics: Metrics) -> Limited:
+    limits = config.limits
+    return Limited(
+        Addresses(trust_forwarded_for=config.inventory.trust_forwarded_for),
+        metrics,
+        requests=limits.requests,
+        transfers=limits.transfers,
+        queue=limits.queue,
+        wait=limits.queue_wait,
+    )
+
+
+def _crowd(config: Config, metrics: Metrics) -> Crowd:
+    timeouts = config.listen.timeouts
+    return Crowd(
+        Patience(
+            connections=config.limits.connections,
+            head=timeouts.head,
+            idle=timeouts.idle,
+            keep_alive=timeouts.keep_alive,
+        ),
+        counted=metrics.connections.inc,
+        refused=metrics.overloads.labels("connection").inc,
+        slow=lambda awaited: metrics.slow_clients.labels(awaited).inc(),
+    )
 
 
 def _addresses(config: Config, key: SigningKey) -> Addresses:
@@ -206,11 +243,22 @@ async def connected(
     entries, store_state = _entries(config.cache, metrics)
     url = config.upstream.url
     neighbourhood = Neighbourhood()
-    connecting = partial(AiohttpTransport, connect=timeouts.connect, idle=timeouts.idle)
-    transport = Reach(
+    connecting = partial(
+        AiohttpTransport,
+        connect=timeouts.connect,
+        idle=timeouts.idle,
+        splicer=Splicer() if config.upstream.splice else None,
+    )
+    reach = Reach(
         url,
         upstream=connecting(tls=tls, dial=neighbourhood.live_at),
         others=connecting(tls=tls_of_others, dial=neighbourhood.check),
+    )
+    transport = RetryingTransport(
+        DeadlineTransport(reach, connect=timeouts.connect, idle=timeouts.idle),
+        attempts=config.upstream.retries.attempts,
+        within=config.upstream.retries.within,
+        count=metrics.upstream_retry,
     )
     upstream = UpstreamRegistry(
         AuthorizingTransport(transport, url, credentials) if credentials else transport,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-import yaml
 
+from proxy.config_text import LONGEST, ConfigTextError, read_yaml
 from proxy.config_values import (
     Bytes,
     PlatformName,
@@ -25,8 +25,10 @@ from proxy.config_values import (
     decode,
 )
 from proxy.errors import ConfigError
+from proxy.spec.descriptor import parse_platform
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+_Places = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 _FIELD: Final = re.compile(r"Object (contains unknown|missing required) field `(.*)`")
 _ENVIRONMENT_PREFIX: Final = "REGSHIM_"
@@ -65,6 +67,24 @@ class ListenTls(_Section, frozen=True):
             raise ValueError("old_suites needs a min_version of at most 1.2")
 
 
+class ListenTimeouts(_Section, frozen=True):
+    """How long a client may be waited for; there is no limit on a whole transfer.
+
+    `head` is for a request's line and headers, `idle` for silence in a request: of a client that
+    does not send the rest of a body, or does not read what is sent to it. `keep_alive` is how
+    long a connection stays open without a request.
+    """
+
+    head: Seconds = Seconds(10.0)
+    idle: Seconds = Seconds(60.0)
+    keep_alive: Seconds = Seconds(120.0)
+
+    def __post_init__(self) -> None:
+        """Refuse what would end every connection; msgspec adds the key path."""
+        if not all((self.head, self.idle, self.keep_alive)):
+            raise ValueError("a timeout of nothing would end every connection")
+
+
 class Listen(_Section, frozen=True):
     """Where clients connect, and how many processes serve them there.
 
@@ -77,6 +97,7 @@ class Listen(_Section, frozen=True):
     port: Port = 5000
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     tls: ListenTls = ListenTls()
+    timeouts: ListenTimeouts = ListenTimeouts()
     htpasswd: Path | None = None
     open: bool = False
     grace: Seconds = Seconds(20.0)
@@ -109,6 +130,21 @@ class Timeouts(_Section, frozen=True):
 
     connect: Seconds = Seconds(10.0)
     idle: Seconds = Seconds(60.0)
+
+    def __post_init__(self) -> None:
+        """Refuse what no upstream could meet; msgspec adds the key path."""
+        if not all((self.connect, self.idle)):
+            raise ValueError("a timeout of nothing would end every request")
+
+
+class Retries(_Section, frozen=True):
+    """How often a GET or HEAD without a reply is sent, and until when; `attempts: 1` is once.
+
+    No attempt starts later than `within` after the first. Uploads are always sent once.
+    """
+
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
+    within: Seconds = Seconds(10.0)
 
 
 class Auth(_Section, frozen=True):
@@ -152,8 +188,9 @@ class Upstream(_Section, frozen=True):
 
     `url` may have a path, which is put before `/v2/`. `blob_redirects` says who follows an
     upstream's redirect to object storage: the proxy (`follow`) or the client (`pass`).
-    `ca_file` replaces the system's certificates; the client certificate is shown to whoever
-    asks for one at `url`.
+    `splice` lets Linux move large bodies between plain sockets without this process reading
+    them; what cannot be moved so is read and written as ever. `ca_file` replaces the system's
+    certificates; the client certificate is shown to whoever asks for one at `url`.
     """
 
     url: Url
@@ -161,7 +198,9 @@ class Upstream(_Section, frozen=True):
     client_cert_file: Path | None = None
     client_key_file: Path | None = None
     timeouts: Timeouts = Timeouts()
+    retries: Retries = Retries()
     blob_redirects: Literal["follow", "pass"] = "follow"
+    splice: bool = True
     auth: Auth = Auth()
 
     def __post_init__(self) -> None:
@@ -215,6 +254,11 @@ class Translate(_Section, frozen=True):
     platform_fallbacks: dict[PlatformName, tuple[PlatformName, ...]] = {}
     clients: tuple[ClientRule, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse keys that are no platforms: msgspec reads the words of values alone."""
+        for name in self.platform_fallbacks:
+            parse_platform(name)
+
 
 class Cache(_Section, frozen=True):
     """Where translations are kept: in memory, and in a durable store that outlives a restart.
@@ -255,11 +299,21 @@ class Inventory(_Section, frozen=True):
 
 
 class Limits(_Section, frozen=True):
-    """The largest documents that are read into memory, and the most images of an index."""
+    """What one process takes on (docs/operating.md#overload), and the largest documents it reads.
+
+    Under way at once are at most `transfers` blobs and uploads and `requests` of everything
+    else; of each, `queue` more wait up to `queue_wait`. Of the places, and of the `connections`,
+    a client's address is given as many as are still free: one alone gets half.
+    """
 
     manifest: Bytes = Bytes(4 << 20)
     config_blob: Bytes = Bytes(8 << 20)
     index_children: Annotated[int, msgspec.Meta(ge=1)] = 256
+    requests: _Places = 1000
+    transfers: _Places = 2000
+    queue: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 1000
+    queue_wait: Seconds = Seconds(10.0)
+    connections: _Places = 10_000
 
 
 class TracingTo(_Section, frozen=True):
@@ -313,7 +367,8 @@ class Config(_Section, frozen=True):
 def load(path: Path, environment: Mapping[str, str]) -> Config:
     """Read the file at `path`, apply the `REGSHIM_` variables of `environment`, check all."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     return parse(text, environment, name=str(path))
@@ -322,9 +377,9 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
 def parse(text: str, environment: Mapping[str, str], *, name: str = "config") -> Config:
     """Return the Config that a YAML text and the environment make; ConfigError if none."""
     try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{name}: is not valid YAML{_where(error)}") from None
+        document = read_yaml(text)
+    except ConfigTextError as error:
+        raise ConfigError(f"{name}: {error}") from None
     if document is None:
         document = {}
     if not isinstance(document, dict):
@@ -353,16 +408,9 @@ def _apply_environment(document: dict[str, Any], environment: Mapping[str, str])
                 raise ConfigError(f"{variable}: {parent} is no section of the config")
             section = child
         try:
-            section[last] = yaml.safe_load(value)
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise ConfigError(f"{variable}: is not a valid YAML value") from error
-
-
-def _where(error: Exception) -> str:
-    """Return where a YAML text breaks off and why; never the text, which may hold a secret."""
-    mark = getattr(error, "problem_mark", None)
-    place = "" if mark is None else f", line {mark.line + 1}"
-    return f"{place}: {getattr(error, 'problem', None) or type(error).__name__}"
+            section[last] = read_yaml(value)
+        except ConfigTextError as error:
+            raise ConfigError(f"{variable}: {error}") from None
 
 
 def _with_key_path(message: str) -> str:

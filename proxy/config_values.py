@@ -8,17 +8,16 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from proxy.spec.descriptor import parse_platform
+from proxy.upstream.urls import split_url
 
 _SIZE: Final = re.compile(r"([0-9]{1,12})\s*(B|KiB|MiB|GiB)?")
 _SIZE_UNITS: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*(ms|s|m|h|d)")
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_REGEX: Final = 1024
 _STORE_URL: Final = re.compile(r"sqlite:////?[^/]|rediss?(?:\+(?:sentinel|cluster))?://|unix://")
-# What can stand in a request as it is: other names are written in punycode or percent-encoded.
-_URL: Final = re.compile(r"[!-~]+")
 _TLS_VERSIONS: Final = frozenset({"1.0", "1.1", "1.2", "1.3"})
 
 
@@ -95,16 +94,14 @@ def _read_seconds(text: str) -> Seconds:
 
 
 def _read_url(text: str) -> Url:
-    # The text is never repeated, nor what urlsplit says of it: who writes a wrong URL may have
+    # The text is never repeated, nor what a library says of it: who writes a wrong URL may have
     # written a password into it.
     try:
-        parts = urlsplit(text)
-        well_formed = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        parts.port  # noqa: B018  raises ValueError for a port that is no number
+        parts = split_url(text)
     except ValueError:
-        well_formed = False
-    if not well_formed or _URL.fullmatch(text) is None:
-        raise ValueError("expected http://host[:port][/path] or https://host[:port][/path]")
+        raise ValueError(
+            "expected http://host[:port][/path] or https://host[:port][/path]"
+        ) from None
     if "@" in parts.netloc or "?" in text or "#" in text:
         raise ValueError("expected a URL without credentials, query or fragment")
     return Url(text.rstrip("/"))
@@ -123,9 +120,11 @@ def _read_tls_version(text: str) -> TlsVersion:
 
 
 def _read_regex(text: str) -> Regex:
+    if len(text) > _LONGEST_REGEX:
+        raise ValueError(f"expected a regular expression of at most {_LONGEST_REGEX} characters")
     try:
         re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"is no regular expression: {error}") from error
     return Regex(text)
 

@@ -9,6 +9,7 @@ The tree (status, code):
     ├── RequestInvalid               400 UNSUPPORTED
     ├── MethodNotAllowed             405 UNSUPPORTED
     ├── HeadersTooLarge              431 UNSUPPORTED
+    ├── ClientTooSlow                408 UNSUPPORTED
     ├── NotFound                     404 UNSUPPORTED
     ├── Unauthorized                 401 UNAUTHORIZED       the proxy itself asks who it is
     ├── Denied                       403 DENIED             the proxy's own credentials do not do
@@ -91,6 +92,12 @@ class HeadersTooLarge(RegistryError):
     """The request line or a header is longer, or the headers are more, than is read here."""
 
     code, status = "UNSUPPORTED", 431
+
+
+class ClientTooSlow(RegistryError):
+    """The client kept its request waiting for longer than `listen.timeouts` allow."""
+
+    code, status = "UNSUPPORTED", 408
 
 
 class NotFound(RegistryError):

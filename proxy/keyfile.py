@@ -1,10 +1,12 @@
 """The signing key's file: read, or made on first start. The only file that holds a secret.
 
 Law: processes that start at once on one path end with one key, and nobody ever sees half of
-it: the key is written to a file of its own, and the first `link` to the path wins.
+it: the key is written to a file of its own, and the first `link` to the path wins. Such a draft
+that a killed process has left behind holds a key too; the next start removes it.
 """
 
 import os
+import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -37,9 +39,11 @@ def load_or_create(path: Path | None) -> SigningKey:
     if content is None:
         raise ConfigError(f"the signing key file {path} is a link to nowhere")
     try:
-        return _parse(content)
+        key = _parse(content)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    _remove_drafts(path)
+    return key
 
 
 def _fresh() -> SigningKey:
@@ -61,6 +65,15 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
+def _remove_drafts(path: Path) -> None:
+    """Remove what processes that were killed have left; there is a key, nobody needs another."""
+    draft = re.compile(re.escape(f".{path.name}.") + "[0-9a-f]{16}")
+    with suppress(OSError):  # a directory that cannot be read, or written to, is no reason to end
+        for file in path.parent.iterdir():
+            if draft.fullmatch(file.name):
+                file.unlink(missing_ok=True)
+
+
 def _create(path: Path, key: SigningKey) -> None:
     """Write the key to the path, whole and on disk, unless the path is there by then."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -73,10 +86,11 @@ def _create(path: Path, key: SigningKey) -> None:
             file.flush()
             os.fsync(file.fileno())
         # Unlike a rename, a link does not replace what another process was first to make.
-        with suppress(FileExistsError):
+        # Where it has taken the draft away, it had found a key.
+        with suppress(FileExistsError, FileNotFoundError):
             os.link(draft, path)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

@@ -45,7 +45,8 @@ def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: 
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=_Logger,
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lines())),
+        # Whole lines, in one call each: several processes write to one pipe.
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Lines())),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(_Lines())

@@ -65,6 +65,38 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.waiting = Gauge(
+            "regshim_waiting_requests",
+            "Requests that wait for a place.",
+            ["kind"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.overloads = Counter(
+            "regshim_overloads",
+            "Requests and connections turned away because of too many others.",
+            ["kind"],
+            registry=registry,
+        )
+        self.connections = Gauge(
+            "regshim_connections",
+            "Connections of clients.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.slow_clients = Counter(
+            "regshim_slow_clients",
+            "Clients given up, by what they kept waiting.",
+            ["awaited"],
+            registry=registry,
+        )
+        # Looked at when somebody asks, by the process that answers: it knows no other's loop.
+        self.tasks = Gauge(
+            "regshim_asyncio_tasks",
+            "Tasks in the event loop of the process that answers this.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self.translations = Counter(
             "regshim_translations",
             "Manifests answered in another format than they are stored in.",
@@ -102,6 +134,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.upstream_retries = Counter(
+            "regshim_upstream_retries",
+            "Requests sent to the upstream once more.",
+            ["kind", "reason"],
+            registry=registry,
+        )
         self._store_events = {
             event: Counter(
                 f"regshim_store_{plural}",
@@ -137,6 +175,10 @@ class Metrics:
     def translation(self, source: str, target: str, result: str) -> None:
         """Count a manifest sent in another format than it is stored in; `new` or `cached`."""
         self._translation(source, target, result).inc()
+
+    def upstream_retry(self, kind: str, reason: str) -> None:
+        """Count a request that is sent to the upstream once more."""
+        self.upstream_retries.labels(kind, reason).inc()
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request."""

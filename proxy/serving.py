@@ -12,8 +12,10 @@ from aiohttp import web
 
 from proxy import __version__
 from proxy.app import READINESS, build, build_admin, follow
-from proxy.config import Config, Upstream
+from proxy.config import Config, Limits, Upstream
 from proxy.config_values import Url
+from proxy.descriptors import allow
+from proxy.handlers.crowd import CROWD, Crowd, WatchedConnection
 from proxy.handlers.raw_requests import MAX_FIELD, MAX_LINE, Connection
 from proxy.keyfile import load_or_create
 from proxy.log import set_level
@@ -25,6 +27,10 @@ from proxy.upstream.transport import READ_AHEAD
 
 log: Final = structlog.get_logger("regshim")
 _HANDSHAKE_SECONDS: Final = 10.0
+# File descriptors: a connection to the upstream and a pipe; listening, stores, libraries.
+_OF_A_TRANSFER: Final = 4
+_OF_ITSELF: Final = 100
+_BACKLOG: Final = 1024  # a fleet may come all at once
 _TLS_CLOSE_SECONDS: Final = 2.0  # for a client's close_notify; many send none
 _GRACE_SECONDS: Final = 10.0  # where there is no setting for it
 _ADMIN_GRACE_SECONDS: Final = 2.0
@@ -83,7 +89,7 @@ class Server:
             return
         log.warning("connections cut", count=len(left))
         for connection in left:
-            connection.cut()
+            connection.cut("the proxy stops")
         for _ in range(int(_CUT_SECONDS / _FIRST_LOOK)):
             if not self._connections:
                 return
@@ -131,14 +137,16 @@ async def _server(
     )
     await runner.setup()
     loop = asyncio.get_running_loop()
+    crowd = app.get(CROWD) or Crowd()
     manager = runner.server
     assert manager is not None  # noqa: S101  there is one after setup
 
     def connection() -> Connection:
-        return Connection(
+        return WatchedConnection(
             manager,
+            crowd,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type]  # AppRunner's own declaration allows it
+            access_log=None,
             auto_decompress=False,  # an upload goes on as the client encoded it
             max_field_size=MAX_FIELD,
             max_line_size=MAX_LINE,
@@ -151,6 +159,7 @@ async def _server(
             connection,
             host,
             port,
+            backlog=_BACKLOG,
             reuse_port=shared or None,
             ssl=tls.context if tls else None,
             ssl_handshake_timeout=_HANDSHAKE_SECONDS if tls else None,
@@ -178,6 +187,7 @@ async def serve(
     supervisor holds: its end is a reason to end.
     """
     listen, admin = config.listen, config.admin
+    _allow_descriptors(config.limits)
     tls = None if listen.tls.cert_file is None else ServerTls(listen.tls)
     app = build(config, key)
     stopping = Stopping()
@@ -213,6 +223,13 @@ async def serve(
         # Whoever spreads requests over several of these learns it while the admin port is open.
         app[READINESS].stopping = True
         await registry.drain()
+
+
+def _allow_descriptors(limits: Limits) -> None:
+    needed = limits.connections + limits.requests + _OF_A_TRANSFER * limits.transfers + _OF_ITSELF
+    allowed = allow(needed)
+    if allowed < needed:
+        log.warning("few file descriptors", allowed=allowed, needed_for_limits=needed)
 
 
 def _follow_level(config: Config) -> Callable[[], None]:
@@ -265,8 +282,8 @@ async def serve_sample(tell: Callable[[str], None], *, port: int = 5000) -> None
     async with serving(sample.application(), "127.0.0.1", 0) as behind:
         config = Config(upstream=Upstream(url=Url(f"http://127.0.0.1:{behind}")))
         app = build(config, load_or_create(None))
-        async with serving(app, "127.0.0.1", port) as listening:
-            stopping = Stopping()
+        stopping = Stopping()
+        async with _server(app, "127.0.0.1", port, at_once=stopping.at_once) as server:
             stopping.listen()
-            tell(sample.demonstration(f"127.0.0.1:{listening}"))
+            tell(sample.demonstration(f"127.0.0.1:{server.port}"))
             await stopping.asked.wait()

@@ -14,7 +14,6 @@ import os
 import pickle
 import signal
 import socket
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import BinaryIO, Final, NamedTuple
@@ -28,6 +27,7 @@ from proxy.htpasswd import Htpasswd
 from proxy.log import set_level
 from proxy.metrics import MULTIPROCESS_DIRECTORY
 from proxy.reloading import Follow, Reloader
+from proxy.scratch import scratch
 from proxy.stopping import CUT, Stopping
 from proxy.tls import load_certificate
 
@@ -68,6 +68,7 @@ class Supervisor:
         self._reloader = Reloader(config, reread, [self._follow])
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = Stopping()
+        self._lock = -1
 
     async def run(self) -> int:
         """Run the workers; return the exit code: 0, or 1 if one did not end well.
@@ -81,8 +82,8 @@ class Supervisor:
         with ExitStack() as stack:
             for host, port in ((listen.host, listen.port), (admin.host, admin.port)):
                 stack.enter_context(_reserved(host, port))
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="regshim-metrics-"))
-            environment = os.environ | {MULTIPROCESS_DIRECTORY: directory}
+            directory, self._lock = stack.enter_context(scratch("regshim-metrics-"))
+            environment = os.environ | {MULTIPROCESS_DIRECTORY: str(directory)}
             beside = [
                 asyncio.create_task(self._reloader.run()),
                 asyncio.create_task(self._end(listen.grace)),
@@ -153,6 +154,7 @@ class Supervisor:
                 *self._command,
                 env=environment | {WORKER: str(number)},
                 stdin=asyncio.subprocess.PIPE,
+                pass_fds=(self._lock,),
             )
         self._running[number] = process
         if self._stopping.asked.is_set():

@@ -21,7 +21,7 @@ from tests.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-pytest_plugins = ["tests.peers"]
+pytest_plugins = ["tests.peers", "tests.secrets"]
 
 # Far above what a slow machine takes for one turn, far below what a client would notice as a hang.
 LONGEST_BLOCK_SECONDS = 1.0

@@ -12,9 +12,15 @@ import os
 import selectors
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")
+_LEFTOVERS_SECONDS = 2
 
 
 class Watch(selectors.DefaultSelector):
@@ -81,3 +87,33 @@ class WatchedLoop(asyncio.SelectorEventLoop):
     def _keep(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Keep what asyncio would only log: exceptions that nobody waited for."""
         self.failures.append(f"{context['message']}: {context.get('exception')!r}")
+
+
+LOOPS = ("asyncio", "uvloop")
+"""The loops that the proxy runs on; for tests of what touches a loop's transports."""
+
+
+def run_on(loop: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `main` on an event loop of this name; it may leave no task and no unseen exception."""
+    if loop == "asyncio":
+        factory: Callable[[], asyncio.AbstractEventLoop] = WatchedLoop
+    else:
+        factory = pytest.importorskip("uvloop").new_event_loop
+    failures: list[str] = []
+
+    async def watched() -> None:
+        await main()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:
+            _, left = await asyncio.wait(left, timeout=_LEFTOVERS_SECONDS)
+        failures.extend(f"left behind: {task!r}" for task in left)
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.get_loop().set_exception_handler(
+            lambda _, context: failures.append(
+                f"{context['message']}: {context.get('exception')!r}"
+            )
+        )
+        runner.run(watched())
+
+    assert [] == failures

@@ -51,7 +51,7 @@ class Served:
         self.config.write_text(json.dumps(self.document), encoding="utf-8")
 
     async def line(self, event: str, **values: Any) -> dict[str, Any]:  # noqa: ANN401
-        """Return its next log line with this event and these values; it needs `stderr=PIPE`."""
+        """Return its next log line with this event and these values."""
         assert self.process.stderr is not None
         async with asyncio.timeout(START_SECONDS):
             async for text in self.process.stderr:
@@ -74,9 +74,27 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    directory: Path, upstream: str, /, *, stderr: int | None = None, **sections: Mapping[str, Any]
+    directory: Path, upstream: str, /, **sections: Mapping[str, Any]
 ) -> AsyncIterator[Served]:
     """Run the proxy in front of `upstream`; `sections` are sections of its config file."""
+    async with _serving(directory, upstream, sections, None) as served:
+        yield served
+
+
+@asynccontextmanager
+async def telling(
+    directory: Path, upstream: str, /, **sections: Mapping[str, Any]
+) -> AsyncIterator[Served]:
+    """Run the proxy as `serving` does, with a log that the test reads: `Served.line`."""
+    sections = {"log": {"level": "info"}, **sections}
+    async with _serving(directory, upstream, sections, asyncio.subprocess.PIPE) as served:
+        yield served
+
+
+@asynccontextmanager
+async def _serving(
+    directory: Path, upstream: str, sections: Mapping[str, Mapping[str, Any]], stderr: int | None
+) -> AsyncIterator[Served]:
     port = free_port()
     document: dict[str, Any] = {"log": {"level": "error"}, **sections}
     document["upstream"] = {"url": upstream, **document.get("upstream", {})}

@@ -265,7 +265,7 @@ class Registry(_Server):
             key = f"blobs/{digest}"
             self.storage.objects[key] = repository.blobs[digest]
             # A signature with signs in it that a proxy must not touch.
-            location = f"{self.storage.url}/{quote(key)}?X-Sig=a%2Fb%2Bc%3D&X-Method=GET"
+            location = f"{self.storage.url}/{quote(key)}?X-Sig=planted-a%2Fb%2Bc%3D&X-Method=GET"
             reply = Reply(307)
             reply.headers["Location"] = location
             return reply

@@ -132,7 +132,7 @@ class TokenAuth:
                 access.setdefault(repository, set()).update(
                     granted if "*" in actions else granted & actions
                 )
-        token = f"token-{user or 'anonymous'}-{next(iter(self._numbers))}"
+        token = f"planted-token-{user or 'anonymous'}-{next(iter(self._numbers))}"
         self.tokens[token] = Grant(user, access)
         return token
 

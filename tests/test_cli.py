@@ -167,13 +167,13 @@ def test_config__from_the_environment(config: Path, monkeypatch: pytest.MonkeyPa
 def test_key__unusable_ends_with_2(config: Path, tmp_path: Path, command: list[str]) -> None:
     """A key file that holds no key ends with status 2, its path, and nothing of its content."""
     key_file = tmp_path / "key.pem"
-    written(key_file, "-----BEGIN hunter2-----")
+    written(key_file, "-----BEGIN planted-hunter2-----")
     written(config, f"{MINIMAL}translate: {{signing_key_file: {key_file}}}")
     result = invoke(*command, "-c", config)
 
     assert result.exit_code == 2
     assert str(key_file) in result.stderr
-    assert "hunter2" not in result.output
+    assert "planted-hunter2" not in result.output
 
 
 def test_key_show__made_on_first_use(config: Path, tmp_path: Path) -> None:

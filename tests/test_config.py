@@ -74,6 +74,7 @@ def test_parse__every_key() -> None:
       client_key_file: /client.key
       timeouts: {connect: 500ms, idle: 1.5m}
       blob_redirects: pass
+      splice: false
     translate:
       default_platform: linux/arm/v7
       no_accept: stored
@@ -110,6 +111,7 @@ def test_parse__every_key() -> None:
         client_key_file=Path("/client.key"),
         timeouts=Timeouts(connect=Seconds(0.5), idle=Seconds(90.0)),
         blob_redirects="pass",
+        splice=False,
     )
     assert config.translate.default_platform == "linux/arm/v7"
     assert config.translate.no_accept == "stored"
@@ -299,6 +301,9 @@ def test_example__is_the_default_with_every_key() -> None:
         (MINIMAL + "cache: {memory: 64MB}", "cache.memory", "64MiB"),
         (MINIMAL + "cache: {memory: null}", "cache.memory", "size"),
         (MINIMAL + "limits: {index_children: 0}", "limits.index_children", ">= 1"),
+        (MINIMAL + "limits: {requests: 0}", "limits.requests", ">= 1"),
+        (MINIMAL + "limits: {queue: -1}", "limits.queue", ">= 0"),
+        (MINIMAL + "listen: {timeouts: {head: 0s}}", "listen.timeouts", "every connection"),
         (MINIMAL + "log: {level: loud}", "log.level", "loud"),
         (MINIMAL + "log: {format: xml}", "log.format", "xml"),
         (MINIMAL + "translate: {default_platform: linux}", "translate.default_platform", "os/arch"),
@@ -323,6 +328,17 @@ def test_example__is_the_default_with_every_key() -> None:
             "only schema 1",
         ),
         ("upstream: {url: 'http://a', timeouts: {idle: 5}}", "upstream.timeouts.idle", "duration"),
+        ("upstream: {url: 'http://a', timeouts: {idle: 0s}}", "upstream.timeouts", "of nothing"),
+        (
+            "upstream: {url: 'http://a', retries: {attempts: 0}}",
+            "upstream.retries.attempts",
+            ">= 1",
+        ),
+        (
+            "upstream: {url: 'http://a', retries: {within: 10}}",
+            "upstream.retries.within",
+            "duration",
+        ),
         ("upstream: {url: 'http://a', timeouts: {idle: 5 s x}}", "upstream.timeouts.idle", "10s"),
         ("upstream: {url: 'http://a', timeouts: {idle: -5s}}", "upstream.timeouts.idle", "10s"),
     ],
@@ -350,13 +366,13 @@ def test_parse__no_mapping_at_all(text: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "https://user:hunter2@registry.example.com",
-        "https://hunter2@registry.example.com",
-        "https://user:hunter2/@registry.example.com",
-        "https://user:hunter2@exam℀ple.com",
-        "https://user:hunter2@[",
-        "https://registry.example.com/?token=hunter2",
-        "user:hunter2@registry.example.com",
+        "https://user:planted-hunter2@registry.example.com",
+        "https://planted-hunter2@registry.example.com",
+        "https://user:planted-hunter2/@registry.example.com",
+        "https://user:planted-hunter2@exam℀ple.com",
+        "https://user:planted-hunter2@[",
+        "https://registry.example.com/?token=planted-hunter2",
+        "user:planted-hunter2@registry.example.com",
     ],
 )
 def test_parse__a_password_in_the_url_is_never_repeated(url: str) -> None:
@@ -364,7 +380,7 @@ def test_parse__a_password_in_the_url_is_never_repeated(url: str) -> None:
     message = refused(yaml.safe_dump({"upstream": {"url": url}}))
 
     assert "upstream.url:" in message
-    assert "hunter2" not in message
+    assert "planted-hunter2" not in message
 
 
 @pytest.mark.parametrize(
@@ -380,9 +396,9 @@ def test_parse__a_password_in_the_url_is_never_repeated(url: str) -> None:
 )
 def test_seconds__units(text: str, seconds: float) -> None:
     """Durations are written with their unit."""
-    config = parse(f"upstream: {{url: 'http://a', timeouts: {{idle: '{text}'}}}}", {})
+    config = parse(f"upstream: {{url: 'http://a', retries: {{within: '{text}'}}}}", {})
 
-    assert config.upstream.timeouts.idle == pytest.approx(seconds)
+    assert config.upstream.retries.within == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
@@ -443,9 +459,9 @@ def test_environment__is_enough() -> None:
         ("REGSHIM___", "x", "unknown key"),
         ("REGSHIM_UPSTREAM__URL__X", "x", "REGSHIM_UPSTREAM__URL__X: url is no section"),
         ("REGSHIM_LISTEN__PORT", "x", "listen.port"),
-        ("REGSHIM_LISTEN__PORT", "[", "REGSHIM_LISTEN__PORT: is not a valid YAML value"),
-        ("REGSHIM_LISTEN__PORT", "[" * 9999, "REGSHIM_LISTEN__PORT: is not a valid YAML value"),
-        ("REGSHIM_LOG__LEVEL", "2001-99-99", "REGSHIM_LOG__LEVEL: is not a valid YAML value"),
+        ("REGSHIM_LISTEN__PORT", "[", "REGSHIM_LISTEN__PORT: is not valid YAML, line 1: "),
+        ("REGSHIM_LISTEN__PORT", "[" * 9999, "REGSHIM_LISTEN__PORT: is not valid YAML, line 1: "),
+        ("REGSHIM_LOG__LEVEL", "2001-99-99", "log.level: "),
     ],
 )
 def test_environment__errors(variable: str, value: str, expected: str) -> None:

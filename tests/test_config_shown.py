@@ -56,7 +56,7 @@ def test_shown__what_was_set() -> None:
     """Keys that differ from their default are told apart."""
     changed = {row.key for row in shown(config_for(URL, listen={"port": 5002})) if row.changed}
 
-    assert {"upstream.url", "listen.port"} == changed
+    assert {"upstream.url", "upstream.retries.attempts", "listen.port"} == changed
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -108,6 +110,46 @@ def test_configure__exceptions_are_written_whole(
     assert text.count("Traceback (most recent call last)") == 2
     if format == "json":
         assert len(text.splitlines()) == 2
+
+
+def test_set_level__of_loggers_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    """A logger that has been used already obeys the new level, as do those of libraries."""
+    log.configure("info", "json")
+    logger = structlog.get_logger("test")
+    library = logging.getLogger("asyncio")
+    written = []
+    for level in ("error", "debug", "warning"):
+        log.set_level(level)
+        logger.debug("ours")
+        logger.error("ours")
+        library.warning("theirs")
+        written.append([line["level"] for line in lines(capsys)])
+
+    assert [["error"], ["debug", "error", "warning"], ["error", "warning"]] == written
+
+
+class Recorder(io.StringIO):
+    """A stream that remembers what was written to it at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        """Remember it."""
+        self.writes.append(text)
+        return len(text)
+
+
+def test_configure__a_line_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line is written whole: those of several workers, on one pipe, do not mix."""
+    recorder = Recorder()
+    monkeypatch.setattr(sys, "stderr", recorder)
+    log.configure("info", "json")
+    structlog.get_logger("test").info("ours")
+    logging.getLogger("asyncio").warning("theirs")
+
+    assert ["ours\n", "theirs\n"] == [json.loads(one)["event"] + one[-1] for one in recorder.writes]
 
 
 def test_configure__console_is_for_reading(capsys: pytest.CaptureFixture[str]) -> None:

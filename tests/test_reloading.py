@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from asyncio.subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,7 +17,7 @@ from proxy.errors import ConfigError
 from proxy.reloading import RELOADED, Reloader, difference
 from tests.images import make_image, push
 from tests.peers import HTPASSWD_U_P
-from tests.processes import serving
+from tests.processes import telling
 from tests.registry import basic_authorization
 from tests.running import config_for
 
@@ -146,7 +145,7 @@ async def test_sighup__rules_change_under_a_connection(
 ) -> None:
     """A rule counts from the next request on, on the same connection; the page shows it."""
     await push(registry, "lib/app", "1", make_image())
-    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO) as served:
+    async with telling(tmp_path, registry.url) as served:
         before = await said(served, http, **DOCKER_17)
         reader, writer = await served.connect()
         ask = "\r\n".join([f"GET {TAG} HTTP/1.1", "Host: x", "User-Agent: docker/17.03.1", "", ""])
@@ -180,7 +179,7 @@ async def test_sighup__a_request_keeps_what_it_began_with(
     await push(registry, "lib/app", "1", make_image())
     held = asyncio.Event()
     fault = registry.fault("GET", "manifests", wait=held, times=1)
-    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO) as served:
+    async with telling(tmp_path, registry.url) as served:
         under_way = asyncio.create_task(said(served, http))
         await fault.arrived.wait()
         served.configure(translate={"no_accept": "stored"})
@@ -197,13 +196,16 @@ async def test_sighup__a_bad_config_changes_nothing(
 ) -> None:
     """A config that cannot be used is refused whole, its key named; the old one stays."""
     await push(registry, "lib/app", "1", make_image())
-    good = {"translate": {"no_accept": "stored", "clients": []}, "log": INFO}
+    good: dict[str, dict[str, Any]] = {
+        "translate": {"no_accept": "stored", "clients": []},
+        "log": {"level": "info"},
+    }
     wrong: dict[str, dict[str, Any]] = {
         "translate.clients[0].user_agent": {"translate": {"clients": [{"user_agent": "("}]}},
         "log.level": {"log": {"level": "chatty"}},
         "limits.manifets": {"limits": {"manifets": "1MiB"}},
     }
-    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO) as served:
+    async with telling(tmp_path, registry.url) as served:
         for key, sections in wrong.items():
             served.configure(**good)
             served.configure(**sections)
@@ -225,7 +227,7 @@ async def test_sighup__log_level(
 ) -> None:
     """Access lines come and go with the level, while the process runs."""
     await push(registry, "lib/app", "1", make_image())
-    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO) as served:
+    async with telling(tmp_path, registry.url) as served:
         served.configure(log={"level": "warning"}, limits={"manifest": "1MiB"})
         served.process.send_signal(signal.SIGHUP)
         await served.line("a restart is needed")  # a warning; `reloaded` is none
@@ -250,9 +252,7 @@ async def test_sighup__users(
     auth = {"mode": "basic", "username": "robot", "password_file": str(password)}
     upstream, listen = {"auth": auth}, {"htpasswd": str(users)}
     given = {"Authorization": basic_authorization("u", "p")}
-    async with serving(
-        tmp_path, registry.url, stderr=PIPE, log=INFO, upstream=upstream, listen=listen
-    ) as served:
+    async with telling(tmp_path, registry.url, upstream=upstream, listen=listen) as served:
         assert 1 == await said(served, http, **given)
         users.write_text("nobody")
         served.process.send_signal(signal.SIGHUP)
@@ -270,7 +270,7 @@ async def test_sighup__users(
 
 async def test_sighup__nothing_to_change(registry: Registry, tmp_path: Path) -> None:
     """SIGHUP without any change is told, and the process serves on."""
-    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO) as served:
+    async with telling(tmp_path, registry.url) as served:
         served.process.send_signal(signal.SIGHUP)
         await served.line("reloaded", changed=[])
         reader, writer = await served.connect()

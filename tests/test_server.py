@@ -31,9 +31,22 @@ async def test_server__holds_no_command_line() -> None:
     assert set() == needless & await loaded("proxy.server", "proxy.serving")
 
 
+async def test_server__run_as_a_command_holds_no_rich() -> None:
+    """Where rich is installed, as it is for the commands, libraries load it to draw; not here."""
+    code = (
+        "import contextlib, runpy, sys; sys.argv[1:] = ['/nonexistent']\n"
+        "with contextlib.suppress(SystemExit):\n"
+        " runpy.run_module('proxy.server', run_name='__main__')\n"
+        "print('structlog' in sys.modules, any(name.startswith('rich.') for name in sys.modules))"
+    )
+    result = await run(PYTHON, "-c", code)
+
+    assert b"True False\n" == result.stdout
+
+
 async def test_server__looking_after_workers_holds_no_server() -> None:
     """A process that only looks after workers has loaded nothing that serves."""
-    assert set() == {"aiohttp", "httpx", "proxy.app"} & await loaded("proxy.server")
+    assert set() == {"aiohttp", "proxy.app"} & await loaded("proxy.server")
 
 
 async def test_command__holds_next_to_nothing() -> None:
@@ -73,7 +86,7 @@ def test_main__missing_config_ends_with_2(
 async def test_main__unusable_key_ends_with_2(tmp_path: Path) -> None:
     """A key file that holds no key is named, and nothing of its content."""
     key_file = tmp_path / "key.pem"
-    key_file.write_text("-----BEGIN hunter2-----", encoding="ascii")
+    key_file.write_text("-----BEGIN planted-hunter2-----", encoding="ascii")
     config = tmp_path / "config.yaml"
     document = {
         "upstream": {"url": "http://127.0.0.1:1"},
@@ -84,4 +97,4 @@ async def test_main__unusable_key_ends_with_2(tmp_path: Path) -> None:
 
     assert 2 == result.returncode
     assert str(key_file) in result.stderr
-    assert "hunter2" not in result.stderr
+    assert "planted-hunter2" not in result.stderr

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import sys
-from asyncio.subprocess import PIPE
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +13,7 @@ from aiohttp import web
 
 from proxy.serving import loop_factory, serve_sample, serving
 from tests.processes import serving as serving_process
+from tests.processes import telling
 from tests.raw import raw_server
 from tests.registry_content import sha256
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from tests.raw import Connection
     from tests.registry import Registry
 
-LOG = {"log": {"level": "info"}}
 LAST = {"Connection": "close"}
 END_SECONDS = 30
 
@@ -144,7 +144,7 @@ async def test_serve__cuts_what_takes_too_long(
     held = asyncio.Event()
     fault = registry.fault("GET", "blobs", wait_body=held)
     grace = {"grace": "1h" if twice else "100ms"}
-    async with serving_process(tmp_path, registry.url, stderr=PIPE, **LOG, listen=grace) as served:
+    async with telling(tmp_path, registry.url, listen=grace) as served:
         reader, writer = await sent(served, f"GET /v2/lib/app/blobs/{digest} HTTP/1.1")
         await fault.arrived.wait()
         served.process.send_signal(signal.SIGTERM)
@@ -167,11 +167,9 @@ async def test_serve__cuts_who_does_not_read(registry: Registry, tmp_path: Path)
     async with serving_process(tmp_path, registry.url, listen={"grace": "100ms"}) as served:
         reader, writer = await sent(served, f"GET /v2/lib/app/blobs/{digest} HTTP/1.1")
         await reader.readuntil(b"\r\n\r\n")
-        writer.transport.pause_reading()
         served.process.send_signal(signal.SIGTERM)
 
         assert 0 == await ended(served)
-        writer.transport.resume_reading()
         with pytest.raises(ConnectionError):
             await reader.read()
         writer.close()
@@ -229,3 +227,30 @@ def test_loop_factory__uvloop_where_it_is_installed(monkeypatch: pytest.MonkeyPa
 
     assert isinstance(loop, uvloop.Loop)
     assert loop_factory() is None
+
+
+async def test_serve__descriptors_as_limits_need(tmp_path: Path) -> None:
+    """The limit of open files is raised to what `limits` may need."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = {"connections": 500, "requests": 10, "transfers": 10}
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    try:
+        async with serving_process(tmp_path, "http://127.0.0.1:1", limits=limits) as served:
+            allowed, _ = resource.prlimit(served.pid, resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert 650 == allowed
+
+
+@pytest.mark.skipif(
+    not 0 < resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 1_000_000,
+    reason="this machine lets a process open a million files",
+)
+async def test_serve__too_few_descriptors(tmp_path: Path) -> None:
+    """Where the hard limit is lower than what `limits` may need the log tells."""
+    limits = {"connections": 1_000_000}
+    async with telling(tmp_path, "http://127.0.0.1:1", limits=limits) as served:
+        line = await served.line("few file descriptors")
+
+    assert 1_000_000 < line["needed_for_limits"] > line["allowed"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 import sys
-from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,12 @@ import pytest
 
 from tests.images import make_image, push, verify_schema1
 from tests.peers import free_port
-from tests.processes import Served, serving
+from tests.processes import Served, serving, telling
 
 if TYPE_CHECKING:
     from tests.registry import Registry
 
 WORKERS = 2
-INFO = {"level": "info"}
 TAG = "/v2/lib/app/manifests/1"
 
 
@@ -137,7 +136,7 @@ async def test_workers__told_by_everybody(registry: Registry, tmp_path: Path) ->
     held = asyncio.Event()
     fault = registry.fault("GET", "blobs", wait_body=held)
     listen = {"workers": WORKERS, "grace": "1h"}
-    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO, listen=listen) as served:
+    async with telling(tmp_path, registry.url, listen=listen) as served:
         await ready(served)
         pids = [served.pid, *workers_of(served)]
         download = asyncio.create_task(ask(f"{served.url}/v2/lib/app/blobs/{digest}"))
@@ -176,7 +175,7 @@ async def test_workers__reload_together(registry: Registry, tmp_path: Path) -> N
     """At SIGHUP all follow the config; one that is started again serves what the others do."""
     await push(registry, "lib/app", "1", make_image())
     listen = {"workers": WORKERS}
-    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO, listen=listen) as served:
+    async with telling(tmp_path, registry.url, listen=listen) as served:
         await ready(served)
         served.configure(translate={"no_accept": "stored"})
         served.process.send_signal(signal.SIGHUP)
@@ -198,11 +197,46 @@ async def test_workers__reload_together(registry: Registry, tmp_path: Path) -> N
 async def test_workers__reloaded_while_they_start(registry: Registry, tmp_path: Path) -> None:
     """A SIGHUP for workers that do not listen yet is kept for them; it ends none."""
     listen = {"workers": WORKERS}
-    async with serving(tmp_path, registry.url, stderr=PIPE, log=INFO, listen=listen) as served:
+    async with telling(tmp_path, registry.url, listen=listen) as served:
         served.process.send_signal(signal.SIGHUP)
         for _ in range(1 + WORKERS):
             await served.line("reloaded")
         await ready(served)
+
+
+async def test_workers__killed_supervisor(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers whose supervisor was killed finish and end; the next start tidies up after it."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    digest = registry.put_blob("lib/app", bytes(3 << 20))
+    held = asyncio.Event()
+    fault = registry.fault("GET", "blobs", wait_body=held)
+    listen = {"workers": WORKERS}
+    async with serving(tmp_path, registry.url, listen=listen) as served:
+        await ready(served)
+        pids = workers_of(served)
+        download = asyncio.create_task(ask(f"{served.url}/v2/lib/app/blobs/{digest}"))
+        await fault.arrived.wait()
+        ends = [os.pidfd_open(pid) for pid in pids]
+        await served.kill()
+        left = list(temporary.iterdir())
+        held.set()
+        status, body = await download
+        for end in ends:
+            await asyncio.to_thread(select.select, [end], [], [], 30)
+            os.close(end)
+    async with serving(tmp_path, registry.url, listen=listen) as served:
+        await ready(served)
+        now = list(temporary.iterdir())
+
+    assert [] == alive(pids)
+    assert (200, 3 << 20) == (status, len(body))
+    assert (1, 1) == (len(left), len(now))
+    assert left != now
+    assert [] == list(temporary.iterdir())
 
 
 @pytest.mark.parametrize("taken", ["listen", "admin"])

@@ -101,6 +101,7 @@ class Admin:
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Answer with all counts, as Prometheus reads them."""
+        self._metrics.tasks.set(len(asyncio.all_tasks()))
         body = await asyncio.to_thread(self._metrics.exposition)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE, **_NO_STORE})
 

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import Final, Literal
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from proxy.errors import UpstreamTooLarge
 from proxy.flights import Flights
@@ -55,6 +55,8 @@ class Blobs:
         stream = await self._upstream.open_blob(
             request.method, request.raw_path, headers, follow=self._follow
         )
+        if request.method == hdrs.METH_GET:
+            stream.verify(route.digest)
         reply_headers = self._passthrough.client_headers(
             request, stream.headers.items(), without=_NO_CLAIM
         )

@@ -1,4 +1,4 @@
-"""How a client's connection ends when the proxy does.
+"""How a client's connection ends when it is the proxy that ends it.
 
 Law: what is under way ends whole, or is seen to be cut. aiohttp's own shutdown drops the rest
 of an upload that is still coming, and ends a reply of HTTP/1.0 as if it were whole.
@@ -16,15 +16,15 @@ _RESET: Final = struct.pack("ii", 1, 0)
 
 
 class EndingConnection(web.RequestHandler):
-    """A connection that can be told to end; `was_cut` once it has been."""
+    """A connection that can be told to end; `cut_because` says why it was cut, if it was."""
 
-    __slots__ = ("_stream", "was_cut")
+    __slots__ = ("_stream", "cut_because")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         # aiohttp forgets its own as soon as it closes, before everything is sent.
         self._stream = cast("asyncio.Transport", transport)
-        self.was_cut = False
+        self.cut_because = ""
         super().connection_made(transport)
 
     def end_after_reply(self) -> None:
@@ -40,10 +40,12 @@ class EndingConnection(web.RequestHandler):
         elif self._waiter is not None and not self._waiter.done():
             self.force_close()
 
-    def cut(self) -> None:
+    def cut(self, because: str) -> None:
         """Reset the connection: whatever is under way on it is seen to have broken off."""
-        self.was_cut = True
+        self.cut_because = because
+        # None, or closed: only its handler still runs.
         connection = self._stream.get_extra_info("socket")
-        with suppress(OSError):  # it is closed already, and only its handler still runs
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        if connection is not None:
+            with suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._stream.abort()

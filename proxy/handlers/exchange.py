@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from proxy.spec.http_headers import end_to_end
@@ -27,7 +27,10 @@ VARY: Final = "Accept, User-Agent"
 _PORTS: Final = {"http": ":80", "https": ":443"}
 # As RFC 3986 has it, without user information; Location and Link are built from it.
 HOST: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_BODYLESS: Final = frozenset({204, 304})
+_SMALL: Final = 64 << 10  # bytes of a body that may wait until it is whole
 _LINK_TARGET: Final = re.compile(r"<([^<>]*)>")
+_MOST_LINKS: Final = 64  # a registry sends one: the next page
 
 
 class Access(msgspec.Struct):
@@ -94,7 +97,9 @@ def client_headers(
                 result.add(name, _here(request, value, origin, base_path))
             case "link":
                 links = _LINK_TARGET.sub(
-                    lambda match: f"<{_without_origin(match[1], origin, base_path)}>", value
+                    lambda match: f"<{_without_origin(match[1], origin, base_path)}>",
+                    value,
+                    count=_MOST_LINKS,
                 )
                 result.add(name, links)
             case _:
@@ -150,21 +155,50 @@ def _plain(origin: str) -> str:
 async def relay(
     request: web.Request, status: int, headers: CIMultiDict[str], stream: Stream
 ) -> web.StreamResponse:
-    """Send a reply of the upstream on as it comes, its body piece by piece.
+    """Send a reply of the upstream on: a small one at once, any other as its body comes.
 
-    The stream is closed in any case. A body that ends early raises, after the reply has
-    begun: the middleware then cuts the connection.
+    The stream is closed in any case. A body that ends early raises: a small one before the
+    reply has begun, so that the client is told; later the middleware cuts the connection.
     """
     keep_as_is(request, headers)
+    if _is_small(request, status, headers):
+        body = await stream.read(_SMALL, "reply")
+        request[ACCESS].bytes_sent = len(body)
+        return web.Response(status=status, headers=headers, body=body)
     response = web.StreamResponse(status=status, headers=headers)
     try:
         request[REPLY] = response
         await response.prepare(request)
-        access = request[ACCESS]
-        async for piece in stream:
-            await response.write(piece)
-            access.bytes_sent += len(piece)
+        await _send_body(request, response, stream)
         await response.write_eof()
     finally:
         await stream.close()
     return response
+
+
+async def _send_body(request: web.Request, response: web.StreamResponse, stream: Stream) -> None:
+    access, client = request[ACCESS], request.transport
+
+    def sent(count: int) -> None:
+        access.bytes_sent += count
+
+    if client is not None and not client.is_closing():
+        # Nothing more is read while the client has not taken what there is: that bounds what
+        # is held for it, and there is a moment when the rest can go past this process.
+        # Not 0 over TLS, where a buffer of nothing would then count as full, for good.
+        client.set_write_buffer_limits(high=1 if client.get_extra_info("sslcontext") else 0)
+    async for piece in stream:
+        await response.write(piece)
+        sent(len(piece))
+        if client is not None:
+            await stream.splice(client, sent)
+
+
+def _is_small(request: web.Request, status: int, headers: CIMultiDict[str]) -> bool:
+    """Tell whether a reply has a body that is read whole, so that it is one write with its head."""
+    # An error is the upstream's own even if its body breaks off: docker-registry tells a 416 the
+    # length of the blob.
+    if request.method == hdrs.METH_HEAD or status in _BODYLESS or status >= 400:
+        return False
+    length = headers.get(hdrs.CONTENT_LENGTH, "")
+    return length.isdecimal() and int(length) <= _SMALL

@@ -102,8 +102,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _who_left(request: web.Request) -> str:
     connection = request.protocol
-    cut = isinstance(connection, EndingConnection) and connection.was_cut
-    return "cut: the proxy stops" if cut else "the client left"
+    because = connection.cut_because if isinstance(connection, EndingConnection) else ""
+    return f"cut: {because}" if because else "the client left"
 
 
 def _begun(request: web.Request) -> bool:

@@ -30,6 +30,9 @@ MAX_LINE: Final = 16 << 10  # the request line; an upload's state stands in it
 MAX_FIELD: Final = 64 << 10  # one header; some token services make tokens of more than 8 KiB
 METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
+# No zeros before it, which some take for an octal number, and none that overflows one.
+_LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,17}")
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "host"})
 # How aiohttp's parser cites a request line whose method it does not know.
 _UNKNOWN_METHOD: Final = re.compile(r"b'[A-Za-z!#$%&*+.^_`|~0-9-]+ \S+ HTTP/1\.[01]'")
 _TLS_HANDSHAKE: Final = "Received HTTPS traffic on an HTTP port"
@@ -39,19 +42,8 @@ log: Final = structlog.get_logger("access")
 @web.middleware
 async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse what is wrong whatever it is for; the errors are rendered further out."""
-    if request.method not in METHODS:
-        raise MethodNotAllowed("no endpoint of the registry API has this method")
-    if not HttpVersion10 <= request.version <= HttpVersion11:
-        raise RequestInvalid("expected HTTP/1.0 or HTTP/1.1")
-    if HOST.fullmatch(request.headers.get(hdrs.HOST, "localhost")) is None:
-        raise RequestInvalid("the Host header holds no host")
-    coding = request.headers.get(hdrs.TRANSFER_ENCODING)
-    if coding is not None and (coding.lower() != "chunked" or request.version < HttpVersion11):
-        raise RequestInvalid("expected no Transfer-Encoding but chunked, and that in HTTP/1.1")
-    if not all(map(_is_text, request.headers.values())):
-        raise RequestInvalid("expected headers in ASCII or UTF-8")  # aiohttp would drop such bytes
-    if request.match_info.http_exception is not None:
-        raise NotFound("this is a registry: its API is below /v2/")  # `*`, or an escaped CR or LF
+    _check_head(request)
+    _check_framing(request)
     try:
         return await handler(request)
     except UpstreamError:
@@ -69,17 +61,62 @@ def _is_text(value: str) -> bool:
     return value.isascii() or not any("\udc80" <= char <= "\udcff" for char in value)
 
 
+def _check_head(request: web.Request) -> None:
+    if request.method not in METHODS:
+        raise MethodNotAllowed("no endpoint of the registry API has this method")
+    if not HttpVersion10 <= request.version <= HttpVersion11:
+        raise RequestInvalid("expected HTTP/1.0 or HTTP/1.1")
+    if HOST.fullmatch(request.headers.get(hdrs.HOST, "localhost")) is None:
+        raise RequestInvalid("the Host header holds no host")
+    if "#" in request.raw_path:
+        raise RequestInvalid("the request's target holds a fragment")
+    if len(request.headers.getall(hdrs.AUTHORIZATION, ())) > 1:
+        raise RequestInvalid("expected one Authorization header")
+    if not all(map(_is_text, request.headers.values())):
+        raise RequestInvalid("expected headers in ASCII or UTF-8")  # aiohttp would drop such bytes
+    if request.match_info.http_exception is not None:
+        raise NotFound("this is a registry: its API is below /v2/")  # `*`, or an escaped CR or LF
+
+
+def _check_framing(request: web.Request) -> None:
+    """Refuse what two readers could cut into requests differently."""
+    coding = request.headers.get(hdrs.TRANSFER_ENCODING)
+    if coding is not None and (coding.lower() != "chunked" or request.version < HttpVersion11):
+        raise RequestInvalid("expected no Transfer-Encoding but chunked, and that in HTTP/1.1")
+    length = request.headers.get(hdrs.CONTENT_LENGTH)
+    if length is not None and _LENGTH.fullmatch(length) is None:
+        raise RequestInvalid("expected a Content-Length in digits, without zeros before them")
+    options = request.headers.getall(hdrs.CONNECTION, ())
+    named = {option.strip().lower() for line in options for option in line.split(",")}
+    if not named.isdisjoint(_FRAMING):
+        raise RequestInvalid("a Connection header names what the request cannot be read without")
+
+
+def _is_last(message: RawRequestMessage) -> bool:
+    """Tell whether nothing that comes behind this request can be trusted to be its next.
+
+    aiohttp's parser adds the last trailer of a chunked body to the headers of the next request,
+    and may lose what comes behind a request to upgrade.
+    """
+    return message.chunked or message.upgrade or hdrs.UPGRADE in message.headers
+
+
 class Connection(EndingConnection):
     """A client's connection; what cannot be parsed is answered as a registry does."""
 
     __slots__ = ()
 
     def data_received(self, data: bytes) -> None:
-        """End the body of the request under way where its coding is wrong.
+        """Read on; end the body of the request under way where its coding is wrong.
 
         aiohttp answers only when the handler has returned, and that waits for the body.
         """
+        requests = self._request_count
         super().data_received(data)
+        for number in range(requests - self._request_count, 0):
+            message, body = self._messages[number]
+            if isinstance(message, RawRequestMessage) and _is_last(message):
+                self._messages[number] = (message._replace(should_close=True), body)
         request = self._current_request
         if request is None or request.content.is_eof() or not self._messages:
             return

@@ -51,6 +51,7 @@ _CONTENT: Final = re.compile(r"/v2/(.+)/(manifests|blobs)/([^/]+)")
 _UPLOAD: Final = re.compile(r"/blobs/uploads(?:/|$)")
 _BENT: Final = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|;|%3b|$)|//|%2f|%5c|\\|%00", re.IGNORECASE)
 _PRINTABLE: Final = re.compile(r"[!-~]+")
+_LONGEST_REFERENCE: Final = 1024
 
 
 def route(target: str) -> Route:
@@ -66,11 +67,22 @@ def route(target: str) -> Route:
         raise RequestInvalid("the path holds dot segments, empty segments or escaped slashes")
     match = _CONTENT.fullmatch(path)
     if match is None:
-        return OtherRoute(path)
+        return _other(path)
     name, kind, last = match.groups()
     if kind == "blobs" and last == "uploads":
-        return OtherRoute(path)
-    repository, last = parse_repository(name), unquote(last)
+        return _other(path)
+    # Escaped thrice over, the longest reference is shorter: what is longer is refused as well.
+    repository, last = parse_repository(name), unquote(last[:_LONGEST_REFERENCE])
     if kind == "manifests":
         return ManifestRoute(repository, parse_reference(last))
     return BlobRoute(repository, parse_digest(last))
+
+
+def _other(path: str) -> OtherRoute:
+    try:
+        is_text = unquote(path, errors="strict").isprintable()
+    except UnicodeDecodeError:
+        is_text = False  # some read `%c0%ae` as a dot
+    if not is_text:
+        raise RequestInvalid("the path holds escaped bytes that are no text")
+    return OtherRoute(path)

@@ -8,6 +8,8 @@ from typing import Final
 
 _PURPOSE: Final = b"regshim inventory addresses"
 _UNKNOWN: Final = "unknown"
+# The zone of an IPv6 address can be any text.
+_LONGEST: Final = 80
 
 
 class Addresses:
@@ -35,6 +37,8 @@ class Addresses:
 @lru_cache(4096)
 def _address(text: str) -> str:
     """Return an IP address as it is commonly written; empty for what is none."""
+    if len(text) > _LONGEST:
+        return ""
     try:
         address = ipaddress.ip_address(text.strip().strip("[]"))
     except ValueError:

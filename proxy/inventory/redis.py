@@ -6,6 +6,8 @@ tag: a cluster keeps them in one place.
 """
 
 import hashlib
+import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -19,6 +21,7 @@ INDEX: Final = "regshim:{inventory}"
 _FORMAT: Final = b"format:"
 _REFUSAL: Final = b"refusal:"
 _AT_ONCE: Final = 500
+_COUNT: Final = re.compile(rb"[0-9]{1,18}")
 
 
 class RedisArchive:
@@ -101,7 +104,8 @@ class RedisArchive:
             hashes = await pipeline.execute()
         pairs = zip(found, hashes, strict=True)
         # One that has just expired may still be in the index.
-        return [_entry(fields, last_seen) for (_, last_seen), fields in pairs if fields]
+        entries = [_entry(fields, last_seen) for (_, last_seen), fields in pairs if fields]
+        return [entry for entry in entries if entry is not None]
 
 
 def _name(entry: Entry) -> str:
@@ -109,25 +113,39 @@ def _name(entry: Entry) -> str:
     return f"{INDEX}:{digest[:32]}"
 
 
-def _entry(fields: dict[bytes, bytes], last_seen: float) -> Entry:
+def _entry(fields: dict[bytes, bytes], last_seen: float) -> Entry | None:
+    """Return what a hash holds; None for one that somebody else has written."""
+
     def text(name: bytes) -> str:
         return fields.get(name, b"").decode(errors="replace")
 
     def counts(prefix: bytes) -> dict[str, int]:
         return {
-            name[len(prefix) :].decode(errors="replace"): int(count)
+            name[len(prefix) :].decode(errors="replace"): _count(count)
             for name, count in fields.items()
             if name.startswith(prefix)
         }
 
-    return Entry(
-        text(b"engine"),
-        text(b"address"),
-        text(b"repository"),
-        first_seen=float(fields.get(b"first_seen", last_seen)),
-        last_seen=last_seen,
-        pulls=int(fields.get(b"pulls", 0)),
-        formats=counts(_FORMAT),
-        refusals=counts(_REFUSAL),
-        reason=text(b"reason"),
-    )
+    try:
+        first_seen = float(fields.get(b"first_seen", last_seen))
+        entry = Entry(
+            text(b"engine"),
+            text(b"address"),
+            text(b"repository"),
+            first_seen=first_seen,
+            last_seen=last_seen,
+            pulls=_count(fields.get(b"pulls", b"0")),
+            formats=counts(_FORMAT),
+            refusals=counts(_REFUSAL),
+            reason=text(b"reason"),
+        )
+    except ValueError:
+        return None
+    return entry if math.isfinite(first_seen) and math.isfinite(last_seen) else None
+
+
+def _count(digits: bytes) -> int:
+    """Return a count as redis keeps it, in 64 bits; ValueError for anything else."""
+    if _COUNT.fullmatch(digits) is None:
+        raise ValueError("no count")
+    return int(digits)

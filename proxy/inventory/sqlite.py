@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -29,7 +29,10 @@ MIGRATIONS: Final = (
 _COLUMNS: Final = (
     "engine, address, repository, first_seen, last_seen, pulls, formats, refusals, reason"
 )
-_counts: Final = msgspec.json.Decoder(dict[str, int])
+# So many that as many again still fit 64 bits.
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+_Row = tuple[str, str, str, float, float, _Count, str, str, str]
+_counts: Final = msgspec.json.Decoder(dict[str, _Count])
 
 
 class SqliteArchive:
@@ -80,9 +83,10 @@ def _add(connection: sqlite3.Connection, change: Entry) -> None:
         " WHERE engine = ? AND address = ? AND repository = ?",
         change.key,
     ).fetchone()
-    entry = change
-    if found is not None:
-        entry = _entry(found)
+    entry = None if found is None else _entry(found)
+    if entry is None:
+        entry = change
+    else:
         entry.add(change)
     connection.execute(
         f"INSERT OR REPLACE INTO inventory ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
@@ -104,19 +108,17 @@ def _read(connection: sqlite3.Connection, since: float) -> list[Entry]:
         " ORDER BY last_seen DESC",
         (since,),
     )
-    return [_entry(row) for row in rows.fetchall()]
+    entries = [_entry(row) for row in rows.fetchall()]
+    return [entry for entry in entries if entry is not None]
 
 
-def _entry(row: tuple[str, str, str, float, float, int, str, str, str]) -> Entry:
-    engine, address, repository, first_seen, last_seen, pulls, formats, refusals, reason = row
-    return Entry(
-        engine=engine,
-        address=address,
-        repository=repository,
-        first_seen=first_seen,
-        last_seen=last_seen,
-        pulls=pulls,
-        formats=_counts.decode(formats),
-        refusals=_counts.decode(refusals),
-        reason=reason,
-    )
+def _entry(row: tuple[object, ...]) -> Entry | None:
+    """Return what a row holds; None for one that is damaged, for sqlite keeps any type anywhere."""
+    try:
+        engine, address, repository, first_seen, last_seen, pulls, formats, refusals, reason = (
+            msgspec.convert(row, _Row)
+        )
+        counts = _counts.decode(formats), _counts.decode(refusals)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return Entry(engine, address, repository, first_seen, last_seen, pulls, *counts, reason)

@@ -24,7 +24,7 @@ from proxy.manifest.gojson_reader import (
 )
 
 # A bound that no image comes near, so that a hostile history costs little.
-MAX_ENTRIES: Final = 4096
+MAX_ENTRIES: Final = 1024
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """`WWW-Authenticate`: the challenges of a 401 (RFC 9110 11.6.1, and distribution's token spec).
 
-What cannot be read ends the reading: the challenges before it count, nothing is guessed.
+What cannot be read ends the reading: the challenges before it count, nothing is guessed. So does
+what is more than any registry sends.
 """
 
 import re
@@ -9,12 +10,14 @@ from typing import Final
 
 import msgspec
 
-_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+# Possessive quantifiers: what does not match is told so in linear time.
+_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 # A parameter is told from a scheme by its equals sign; token68 is what NTLM and its kind send.
 _ITEM: Final = re.compile(
-    rf"[\s,]*(?:(?P<name>{_NAME})\s*=\s*(?P<value>\"(?:[^\"\\]|\\.)*\"|[^\s,\"]+)"
-    rf"|(?P<scheme>{_NAME})(?:\s+(?P<token68>[A-Za-z0-9._~+/-]+=*)(?=\s*(?:,|$)))?(?=[\s,]|$))"
+    rf"[\s,]*+(?:(?P<name>{_NAME})\s*+=\s*+(?P<value>\"(?:[^\"\\]++|\\.)*+\"|[^\s,\"]+)"
+    rf"|(?P<scheme>{_NAME})(?:\s++(?P<token68>[A-Za-z0-9._~+/-]++=*+)(?=\s*+(?:,|$)))?(?=[\s,]|$))"
 )
+_MOST_ITEMS: Final = 128
 _ESCAPED: Final = re.compile(r"\\(.)")
 
 
@@ -76,9 +79,12 @@ def without_scope(line: str) -> str:
 
 
 def _items(line: str) -> Iterator[re.Match[str]]:
-    """Yield schemes and parameters as they come."""
+    """Yield schemes and parameters as they come, so many of them at most."""
     position = 0
-    while (item := _ITEM.match(line, position)) is not None:
+    for _ in range(_MOST_ITEMS):
+        item = _ITEM.match(line, position)
+        if item is None:
+            return
         yield item
         position = item.end()
 
@@ -88,7 +94,8 @@ def _realm(challenge: Challenge) -> str:
 
 
 def _unquoted(text: str) -> str:
-    return _ESCAPED.sub(r"\1", text[1:-1]) if text.startswith('"') else text
+    # What stands between the backslashes and what stands behind them, in turn.
+    return "".join(_ESCAPED.split(text[1:-1])) if text.startswith('"') else text
 
 
 def _quoted(text: str) -> str:

@@ -36,6 +36,27 @@ def digest_of(content: bytes) -> Digest:
 
 def verify(content: bytes, expected: Digest) -> None:
     """Raise DigestMismatch unless `content` has the digest `expected`."""
-    algorithm, _, want = expected.partition(":")
-    if hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != want:
-        raise DigestMismatch(f"the upstream sent {len(content)} bytes that are not {expected}")
+    verification = Verification(expected)
+    verification.add(content)
+    verification.end()
+
+
+class Verification:
+    """Compares content that comes in pieces with the digest that it should have."""
+
+    def __init__(self, expected: Digest) -> None:
+        algorithm, _, self._want = expected.partition(":")
+        self._hash = hashlib.new(algorithm, usedforsecurity=False)
+        self._expected, self._count = expected, 0
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece."""
+        self._hash.update(piece)
+        self._count += len(piece)
+
+    def end(self) -> None:
+        """Raise DigestMismatch unless that was it."""
+        if self._hash.hexdigest() != self._want:
+            raise DigestMismatch(
+                f"the upstream sent {self._count} bytes that are not {self._expected}"
+            )

@@ -54,7 +54,12 @@ def end_to_end(
     """
     named = [(name.lower(), name, value) for name, value in headers]
     dropped = HOP_BY_HOP | without
+    options: set[str] = set()
     for lower, _, value in named:
         if lower == "connection":
-            dropped |= {option.strip().lower() for option in value.split(",")}
-    return ((name, value) for lower, name, value in named if lower not in dropped)
+            options.update(option.strip().lower() for option in value.split(","))
+    return (
+        (name, value)
+        for lower, name, value in named
+        if lower not in dropped and lower not in options
+    )

@@ -1,12 +1,12 @@
 """What is kept of a translation, under which key, and what a store of them can do."""
 
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
 from proxy import __version__
 from proxy.spec.descriptor import Platform
-from proxy.spec.digest import Digest
+from proxy.spec.digest import DIGEST_PATTERN, Digest
 from proxy.spec.media_types import MediaType
 from proxy.spec.reference import Repository
 
@@ -27,6 +27,10 @@ class TranslationKey(msgspec.Struct, frozen=True):
     target: MediaType
     tag: str = ""
     client: str = ""
+
+
+# What is read from a store is written by others: a digest becomes part of a path.
+KeptDigest = Annotated[Digest, msgspec.Meta(pattern=DIGEST_PATTERN)]
 
 
 class LeftOut(msgspec.Struct, frozen=True):
@@ -50,16 +54,16 @@ class Translation(msgspec.Struct, frozen=True):
 
     body: bytes
     media_type: MediaType
-    digest: Digest
+    digest: KeptDigest
     repository: Repository
-    source: Digest
+    source: KeptDigest
     source_type: MediaType
-    children: tuple[Digest, ...] = ()
+    children: tuple[KeptDigest, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     tag: str = ""
     platform: str = ""
     created_by: str = CREATED_BY
-    sources: tuple[Digest, ...] = ()
+    sources: tuple[KeptDigest, ...] = ()
 
 
 class Store(Protocol):

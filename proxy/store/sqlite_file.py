@@ -104,6 +104,8 @@ def _open(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
+    # A text that is no UTF-8 is one damaged value; sqlite3 would refuse all that is read with it.
+    connection.text_factory = _text
     try:
         _switch_to_wal(connection)
         # In WAL this survives a killed process; a lost machine may lose the last entries.
@@ -113,6 +115,10 @@ def _open(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

@@ -19,7 +19,7 @@ from proxy.spec.digest import Digest
 from proxy.spec.media_types import MediaType
 from proxy.spec.reference import Repository
 from proxy.store.entries import Entries
-from proxy.store.record import LeftOut, Translation, TranslationKey
+from proxy.store.record import KeptDigest, LeftOut, Translation, TranslationKey
 
 # To be raised with every change of what a translation results in.
 RULES_VERSION: Final = 1
@@ -29,10 +29,10 @@ _MOST_SOURCES: Final = 8
 class _Lead(msgspec.Struct, frozen=True, array_like=True):
     """What a key leads to. Several keys, from several sources, may lead to one digest."""
 
-    digest: Digest
-    source: Digest
+    digest: KeptDigest
+    source: KeptDigest
     source_type: MediaType
-    children: tuple[Digest, ...]
+    children: tuple[KeptDigest, ...]
     left_out: tuple[LeftOut, ...]
 
 
@@ -114,8 +114,8 @@ class Translations:
             return None
         try:
             return decoder.decode(value)
-        except msgspec.MsgspecError:
-            # Written by a version that had other records: made anew, not mended.
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            # Written by a version that had other records, or damaged: made anew, not mended.
             return None
 
     def _key_name(self, key: TranslationKey) -> str:

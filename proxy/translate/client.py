@@ -8,6 +8,7 @@ that `RULES` can be read as a table and a config can add to it.
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -18,6 +19,8 @@ from proxy.spec.media_types import Format, MediaType, manifest_type, normalise
 ALL_FORMATS: Final = frozenset(Format)
 ALL_INDEXES: Final = frozenset({MediaType.DOCKER_LIST, MediaType.OCI_INDEX})
 _WILDCARDS: Final = frozenset({"*/*", "application/*"})
+# Engines name a dozen media types; what comes after so many is not read.
+_MOST_RANGES: Final = 256
 
 
 class Client(msgspec.Struct, frozen=True):
@@ -212,11 +215,11 @@ def _media_ranges(accept: Iterable[str]) -> tuple[set[str], set[str]]:
     """Return the media ranges of all Accept lines, normalised: those wanted, those of q=0."""
     ranges: set[str] = set()
     refused: set[str] = set()
-    for line in accept:
-        for item in line.split(","):
-            text = normalise(item)
-            if text:
-                (refused if _is_refused(item) else ranges).add(text)
+    items = (item for line in accept for item in line.split(","))
+    for item in islice(items, _MOST_RANGES):
+        text = normalise(item)
+        if text:
+            (refused if _is_refused(item) else ranges).add(text)
     return ranges - refused, refused
 
 

@@ -35,6 +35,8 @@ _SIZE: Final = 32
 _SHA256: Final = ec.ECDSA(hashes.SHA256())
 _RFC6979: Final = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
 _KID_HASH_BYTES: Final = 30
+# Each is of the whole payload: many of them in a long manifest would take quadratic time.
+_MOST_SIGNATURES: Final = 16
 
 _ENVELOPE: Final = """,
    "signatures": [
@@ -167,6 +169,8 @@ def verify(body: bytes) -> bytes:
     payload = payload_of(body)
     try:
         blocks = msgspec.json.decode(body, type=_Signed).signatures
+        if len(blocks) > _MOST_SIGNATURES:
+            raise ValueError(f"it has more than {_MOST_SIGNATURES} signatures")  # noqa: TRY301
         for block in blocks:
             _verify_block(block, payload)
     except InvalidSignature:

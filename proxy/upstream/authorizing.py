@@ -130,7 +130,7 @@ class AuthorizingTransport(httpx.AsyncBaseTransport):
             "GET",
             self._url,
             headers={"User-Agent": f"regshim/{__version__}", "Accept-Encoding": "identity"},
-            extensions={"target": target.encode("ascii")},
+            extensions={"target": target.encode("ascii"), "kind": "other"},
         )
         response = await self._send(request, None)
         reply = _reply(response)
@@ -182,4 +182,3 @@ async def _discard(response: httpx.Response) -> None:
             if left < 0:
                 break
     await response.aclose()
-

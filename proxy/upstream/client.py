@@ -4,6 +4,7 @@ httpx's exceptions end here. Nothing here knows what a client understands; crede
 those in the headers that the caller passes, and leave them only for the upstream itself.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from time import monotonic
@@ -19,14 +20,14 @@ from proxy.errors import (
     UpstreamTooLarge,
     UpstreamUnreachable,
 )
-from proxy.spec.digest import Digest, verify
+from proxy.spec.digest import Digest, Verification, verify
 from proxy.spec.reference import Repository
 from proxy.tracing import NO_TRACING, Tracing
 from proxy.upstream.redirects import next_hop
 from proxy.upstream.transport import AddressError, TlsError
 
 Headers = Iterable[tuple[str, str]]
-Kind = Literal["manifest", "config", "blob", "token", "other"]
+Kind = Literal["manifest", "config", "blob", "token", "health", "other"]
 Observe = Callable[[Kind, int, float], None]
 """Told (kind, status or 0, seconds until the reply began) of every request."""
 
@@ -42,6 +43,8 @@ class Document(msgspec.Struct, frozen=True):
 class Stream:
     """A reply whose body is still to come; close it in any case."""
 
+    _verification: Verification | None = None
+
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self.status = response.status_code
@@ -56,20 +59,56 @@ class Stream:
         """Yield the body as it comes; UpstreamError if it ends before it is whole."""
         try:
             async for piece in self._response.stream:  # type: ignore[union-attr]  # it is async here
+                if self._verification is not None:
+                    self._verification.add(piece)
                 yield piece
+        except httpx.HTTPError as error:
+            raise _ours(error) from error
+        if self._verification is not None:
+            self._verification.end()
+
+    def verify(self, digest: Digest) -> None:
+        """Compare a body with its digest as it comes, if nothing else tells a truncated one.
+
+        Without a length and chunks a body is over with its connection, which whoever cuts that
+        can bring about. Then the iteration ends with DigestMismatch.
+        """
+        framed = "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
+        if self.status == 200 and not framed:
+            self._verification = Verification(digest)
+
+    async def splice(self, client: asyncio.Transport, moved: Callable[[int], None]) -> bool:
+        """Move what is left of the body into a client's socket, past this process.
+
+        False, and nothing has happened, where that cannot be, or not yet; after True there is
+        nothing left to iterate over. `moved` is told of the bytes as they go. UpstreamError if
+        the body ends before it is whole, ConnectionError if the client is lost.
+        """
+        splice = self._response.extensions.get("splice")
+        try:
+            return splice is not None and bool(await splice(client, moved))
         except httpx.HTTPError as error:
             raise _ours(error) from error
 
     async def read(self, limit: int, what: str) -> bytes:
-        """Return the whole body and close; UpstreamTooLarge past `limit` bytes."""
+        """Return the whole body and close; UpstreamTooLarge past `limit` bytes.
+
+        UpstreamTimeout if it is not whole in time: whoever asked has seen nothing yet, and a
+        body that comes byte by byte is never silent.
+        """
         pieces: list[bytes] = []
         left = limit
         try:
-            async for piece in self:
-                left -= len(piece)
-                if left < 0:
-                    raise UpstreamTooLarge(f"the upstream's {what} is larger than {limit} bytes")
-                pieces.append(piece)
+            async with asyncio.timeout(self._response.extensions.get("whole_within")):
+                async for piece in self:
+                    left -= len(piece)
+                    if left < 0:
+                        raise UpstreamTooLarge(
+                            f"the upstream's {what} is larger than {limit} bytes"
+                        )
+                    pieces.append(piece)
+        except TimeoutError as error:
+            raise UpstreamTimeout(f"the upstream's {what} did not come in time") from error
         finally:
             await self.close()
         return b"".join(pieces)
@@ -223,7 +262,7 @@ class UpstreamRegistry:
                 url,
                 headers=[(name.encode(), value.encode()) for name, value in sent],
                 stream=_Body(body),
-                extensions={"target": target.encode("ascii")},
+                extensions={"target": target.encode("ascii"), "kind": kind},
             )
             try:
                 stream = Stream(await self._transport.handle_async_request(request))

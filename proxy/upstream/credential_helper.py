@@ -44,9 +44,14 @@ async def ask_helper(name: str, server: str, *, longest: float = _LONGEST) -> Cr
         if _NOT_FOUND in said:
             return None
         raise NoCredentials(f"{program} failed with status {status}")
+    return read_credentials(program, said)
+
+
+def read_credentials(program: str, said: bytes) -> Credentials:
+    """Return the credentials in what a helper says; NoCredentials if there are none in it."""
     try:
         found = msgspec.json.decode(said, type=_Found)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise NoCredentials(f"{program} answered with something else than credentials") from None
     if found.username == _IS_TOKEN:
         return Credentials(identity_token=Secret(found.secret))

@@ -8,7 +8,6 @@ and some are made to last for hours only.
 
 import asyncio
 import base64
-import binascii
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -164,7 +163,7 @@ def _credentials(entry: _Entry, where: str) -> Credentials | None:
     if entry.auth:
         try:
             pair = base64.b64decode(entry.auth, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, nor ASCII, or no UTF-8 in it
             raise ConfigError(f"{where}.auth is no base64 of user:password") from None
         username, colon, password = pair.partition(":")
         if not colon:

@@ -19,6 +19,7 @@ class DeadlineTransport(httpx.AsyncBaseTransport):
     A head is there `connect + idle` seconds after the request was begun or, with a body, `idle`
     after its last piece was sent. Each piece of a body is sent within `idle` seconds too; how long
     the client takes to give it is not counted. Later than that it is httpx.ReadTimeout.
+    Whoever reads a body whole has twice `idle` for it: the extension `whole_within`.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport, *, connect: float, idle: float) -> None:
@@ -30,11 +31,16 @@ class DeadlineTransport(httpx.AsyncBaseTransport):
         deadline = asyncio.timeout(self._connect + self._idle)
         try:
             async with deadline:
-                return await self._transport.handle_async_request(self._watched(request, deadline))
+                response = await self._transport.handle_async_request(
+                    self._watched(request, deadline)
+                )
         except TimeoutError as error:
             if not deadline.expired():
                 raise
             raise httpx.ReadTimeout("no whole head in time", request=request) from error
+        # Twice: a connection that falls silent ends as one, whatever its body is wanted for.
+        response.extensions["whole_within"] = 2 * self._idle
+        return response
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -13,6 +13,7 @@ from proxy.errors import UpstreamInvalid
 
 _FOR_THE_REGISTRY_ALONE: Final = frozenset({"authorization", "cookie"})
 _PORTS: Final = {"http": 80, "https": 443}
+_LONGEST: Final = 8192  # a presigned URL has less than half; it is quoted character by character
 
 
 def next_hop(
@@ -32,12 +33,15 @@ def next_hop(
     """
     if not location:
         raise UpstreamInvalid("the upstream redirected without a Location")
+    if len(location.encode()) > _LONGEST:
+        raise UpstreamInvalid(f"the upstream redirected to a URL of more than {_LONGEST} bytes")
     try:
         here = url.copy_with(raw_path=target.encode("ascii"))
         there = here.join(location)
+        host = there.host  # decodes an internationalised name
     except (httpx.InvalidURL, ValueError) as error:
         raise UpstreamInvalid("the upstream redirected to something that is no URL") from error
-    if there.scheme not in _PORTS or not there.host:
+    if there.scheme not in _PORTS or not host:
         raise UpstreamInvalid(f"the upstream redirected to a forbidden scheme: {there.scheme[:20]}")
     if url.scheme == "https" and there.scheme == "http" and not plain:
         raise UpstreamInvalid("the upstream is asked over https, it redirected to http")

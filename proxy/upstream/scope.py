@@ -12,7 +12,8 @@ from proxy.spec.reference import parse_repository
 
 _ENDPOINT: Final = re.compile(
     r"/v2/(?P<name>.+)/(?:manifests/[^/]+|blobs/uploads(?:/.*)?|blobs/[^/]+|tags/list"
-    r"|referrers/[^/]+)"
+    r"|referrers/[^/]+)",
+    re.DOTALL,
 )
 _ACTIONS: Final = {"GET": "pull", "HEAD": "pull", "OPTIONS": "pull", "DELETE": "delete"}
 

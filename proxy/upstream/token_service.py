@@ -7,7 +7,7 @@ dialogue is a generator that yields requests and is sent replies: testable witho
 import re
 from collections.abc import Generator
 from typing import Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import httpx
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from proxy import __version__
 from proxy.errors import Denied, UpstreamInvalid
 from proxy.upstream.auth import Credentials, Demand, Secret
+from proxy.upstream.urls import split_url
 
 # What a reply without `expires_in` says, by the token spec.
 _LIFETIME: Final = 60.0
@@ -25,7 +26,7 @@ _HEADERS: Final = {
     "Accept-Encoding": "identity",
     "User-Agent": f"regshim/{__version__}",
 }
-# What may stand behind `Bearer ` in a header, and in a URL.
+# What may stand behind `Bearer ` in a header.
 _PRINTABLE: Final = re.compile(r"[!-~]+")
 
 
@@ -43,12 +44,11 @@ def check_realm(realm: str, *, secure: bool) -> str:
     `secure` is for an upstream that is asked over https: its token service must be too.
     """
     try:
-        parts = urlsplit(realm)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        parts.port  # noqa: B018  raises ValueError for a port that is no number
+        parts = split_url(realm)
+        usable = "@" not in parts.netloc and not parts.fragment
     except ValueError:
         usable = False
-    if not usable or "@" in parts.netloc or parts.fragment or not _PRINTABLE.fullmatch(realm):
+    if not usable:
         raise UpstreamInvalid("the upstream names a token service that is no http or https URL")
     if secure and parts.scheme != "https":
         raise UpstreamInvalid("the upstream is asked over https, its token service would not be")
@@ -115,7 +115,7 @@ class _TokenReply(msgspec.Struct):
 def _read_token(body: bytes) -> Token:
     try:
         reply = msgspec.json.decode(body, type=_TokenReply, strict=False)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         reply = _TokenReply()
     token = reply.token or reply.access_token or ""
     if _PRINTABLE.fullmatch(token) is None:

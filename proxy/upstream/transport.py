@@ -9,6 +9,7 @@ The httpx extension `target` (httpcore's) is the request target to send, byte fo
 end here and become httpx's.
 """
 
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,15 +18,20 @@ from typing import Final
 
 import aiohttp
 import httpx
+from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.upstream.addresses import AddressRefused
+from proxy.upstream.connections import Connector
+from proxy.upstream.splice import SourceEnded, SourceLost, SourceSilent, Splicer
 
 # Bytes after which aiohttp stops reading ahead of whoever consumes a body. A stream whose
 # client has stalled holds several times as many: twice that here before reading stops, one
 # more read (256 KiB at most), and what was handed on but not yet sent.
 READ_AHEAD: Final = 64 << 10
+# Less is not worth a pipe and a connection that is not used again.
+_WORTH_SPLICING: Final = 256 << 10
 _NOT_ADDED: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
@@ -49,6 +55,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     `connect` and `idle` are seconds: to connect, and between two reads. There is no limit
     on the number of connections (who calls bounds that) nor on the time of a transfer.
     `dial` is told each address before it is connected to, and may raise AddressRefused.
+
+    With a `splicer` a reply has the extension `splice`: see `_Body.splice`.
     """
 
     def __init__(
@@ -58,17 +66,20 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         idle: float,
         tls: ssl.SSLContext | None = None,
         dial: Callable[[str], None] = lambda _address: None,
+        splicer: Splicer | None = None,
     ) -> None:
         def connecting(info: aiohttp.AddrInfoType) -> socket.socket:
             family, kind, protocol, _, address = info
             dial(str(address[0]))
             return socket.socket(family, kind, protocol)
 
+        self._idle, self._splicer = idle, splicer
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=Connector(
                 limit=0, ssl=tls or True, ttl_dns_cache=30, socket_factory=connecting
             ),
-            timeout=aiohttp.ClientTimeout(sock_connect=connect, sock_read=idle),
+            # `connect` is the whole way there: names, every address, TLS.
+            timeout=aiohttp.ClientTimeout(connect=connect, sock_connect=connect, sock_read=idle),
             auto_decompress=False,
             skip_auto_headers=_NOT_ADDED,
             cookie_jar=aiohttp.DummyCookieJar(),  # one client's cookies are no other's
@@ -76,6 +87,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             max_line_size=16 << 10,
             max_field_size=64 << 10,
         )
+        # It would send PUT and DELETE twice, too; what is sent again is said in retries.py.
+        self._session._retry_connection = False  # noqa: SLF001  aiohttp has no setting for it
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the response's body is read by whoever iterates its stream."""
@@ -96,11 +109,15 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 data=aiter(request.stream) if has_body else None,
                 allow_redirects=False,
             )
+        body = _Body(response, request, splicer=self._splicer, idle=self._idle)
         return httpx.Response(
             response.status,
             headers=list(response.raw_headers),
-            stream=_Body(response, request),
-            extensions={"reason_phrase": (response.reason or "").encode("latin-1", "replace")},
+            stream=body,
+            extensions={
+                "reason_phrase": (response.reason or "").encode("latin-1", "replace"),
+                "splice": body.splice,
+            },
             request=request,
         )
 
@@ -112,20 +129,89 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 class _Body(httpx.AsyncByteStream):
     """A response body; closing it before its end ends the connection."""
 
-    def __init__(self, response: aiohttp.ClientResponse, request: httpx.Request) -> None:
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        request: httpx.Request,
+        *,
+        splicer: Splicer | None,
+        idle: float,
+    ) -> None:
         self._response = response
         self._request = request
+        self._splicer, self._idle = splicer, idle
+        self._handed_on = 0
+        self._is_spliced = False
+        self._end = _end_of_connection(response)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _httpx_errors(self._request):
             async for piece in self._response.content.iter_any():
+                self._handed_on += len(piece)
                 yield piece
+                if self._is_spliced:
+                    return
+            if self._end is not None and self._end.done():
+                self._end.result()  # raises if it broke: aiohttp takes any end for the body's
+
+    async def splice(self, client: asyncio.Transport, moved: Callable[[int], None]) -> bool:
+        """Move what is left of the body into a client's socket, past this process.
+
+        False, and nothing has happened, unless both are plain sockets with nothing in between
+        and enough is left of a body of known length. `moved` is told of the bytes as they go;
+        ConnectionError if the client is lost. The connection ends with the body.
+        """
+        left, upstream = self._left(), self._unread()
+        if self._splicer is None or upstream is None or left < _WORTH_SPLICING:
+            return False
+        joint = self._splicer.join(upstream, client)
+        if joint is None:
+            return False
+        with joint, _httpx_errors_of_splicing(self._request):
+            # Nothing was awaited since the count was taken: not a byte more has been read.
+            upstream.pause_reading()
+            self._response.close()
+            await joint.move(left, idle=self._idle, moved=moved)
+        self._is_spliced = True
+        return True
+
+    def _left(self) -> int:
+        """Return how much of the body is still to come; 0 if its length is not told."""
+        headers = self._response.headers
+        if hdrs.TRANSFER_ENCODING in headers:
+            return 0
+        return int(headers.get(hdrs.CONTENT_LENGTH, 0)) - self._handed_on
+
+    def _unread(self) -> asyncio.Transport | None:
+        """Return the connection if all that was read from it has been handed on, else None.
+
+        It is being read from only while aiohttp's parser holds nothing back, and what the
+        parser has let go is in `total_bytes`.
+        """
+        content, connection = self._response.content, self._response.connection
+        transport = None if connection is None else connection.transport
+        if transport is None or not transport.is_reading() or content.is_eof():
+            return None
+        return transport if content.total_bytes == self._handed_on else None
 
     async def aclose(self) -> None:
         if self._response.content.at_eof():
             self._response.release()
         else:
             self._response.close()
+
+
+def _end_of_connection(response: aiohttp.ClientResponse) -> asyncio.Future[None] | None:
+    """Return what becomes of the connection, for a body that is over when that is; else None."""
+    connection = response.connection
+    framed = hdrs.CONTENT_LENGTH in response.headers or hdrs.TRANSFER_ENCODING in response.headers
+    if framed or connection is None or connection.protocol is None:
+        return None
+    end = connection.protocol.closed
+    if end is not None:
+        # Whoever does not read to the end need not know how it came.
+        end.add_done_callback(lambda end: end.cancelled() or end.exception())
+    return end
 
 
 def _url(request: httpx.Request) -> URL:
@@ -155,6 +241,19 @@ def _httpx_errors(request: httpx.Request) -> Iterator[None]:
     except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
         raise httpx.RemoteProtocolError(str(error), request=request) from error
     except (aiohttp.ClientError, OSError) as error:
+        raise httpx.ReadError(str(error), request=request) from error
+
+
+@contextmanager
+def _httpx_errors_of_splicing(request: httpx.Request) -> Iterator[None]:
+    """Turn what went wrong upstream into httpx's exceptions; a lost client stays an OSError."""
+    try:
+        yield
+    except SourceSilent as error:
+        raise httpx.ReadTimeout(str(error), request=request) from error
+    except SourceEnded as error:
+        raise httpx.RemoteProtocolError(str(error), request=request) from error
+    except SourceLost as error:
         raise httpx.ReadError(str(error), request=request) from error
 
 

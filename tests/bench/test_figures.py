@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.figures import Spread, percentile, ratios, spread, table
+from bench.figures import Figure, Spread, percentile, ratios, spread, summary, table
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,30 @@ def test_ratios__of_unequal_rounds() -> None:
 def test_spread__tells_median_and_range() -> None:
     """As text: the median first, and in the unit asked for."""
     assert spread([0.003, 0.001, 0.002]).text(1, 1e3) == "2.0 (1.0 to 3.0)"
+
+
+def test_figure__meets_its_target_by_the_median() -> None:
+    """At least or at most: the median decides, and the row says which it was."""
+    fast = Figure.of("speed", [1.0, 3.0, 2.0], least=2)
+    slow = Figure.of("latency", [0.7], most=0.6)
+
+    assert fast.row() == ("speed", "2.00 (1.00 to 3.00)", "≥ 2", "yes")
+    assert slow.row() == ("latency", "0.70", "≤ 0.6", "**no**")
+
+
+def test_figure__a_ratio_is_a_quotient() -> None:
+    """Only what was divided round by round can be compared with another day's."""
+    ratio = Figure.ratio("r", [10.0, 2.0], [5.0, 1.0], better="lower", target=3)
+
+    assert (ratio.spread.median, ratio.quotient, ratio.row()[2]) == (2.0, True, "≤ 3")
+    assert not Figure.of("v", [1.0], least=1).quotient
+
+
+def test_summary__has_a_row_per_figure() -> None:
+    """One table of all; without a target there is nothing to meet."""
+    lines = summary([Figure.of("a", [1.0], digits=0)]).splitlines()
+
+    assert lines[2].replace(" ", "") == "|a|1|||"
 
 
 def test_table__is_aligned_markdown() -> None:

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from proxy.config import parse
+from proxy.config import Listen, parse
 from tests.deploy.programs import DEPLOY, ROOT, call, output, program
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DIRECTORY = DEPLOY / "compose"
-DRAIN_SECONDS = 20  # the proxy's two ports, 10 s each
+STOP_SECONDS = Listen().grace + 10  # the grace, and to close what is open
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_compose__gives_the_proxy_no_rights(project: dict[str, Any]) -> None:
     assert service["read_only"] is True
     assert ["ALL"] == service["cap_drop"]
     assert ["no-new-privileges:true"] == service["security_opt"]
-    assert f"{DRAIN_SECONDS + 10}s" == service["stop_grace_period"]
+    assert f"{STOP_SECONDS:g}s" == service["stop_grace_period"]
 
 
 @pytest.mark.peer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
-from proxy.config import Config, parse
+from proxy.config import Config, Listen, parse
 from tests.deploy.programs import helm_documents, kustomized
 from tests.deploy.resources import (
     CUSTOM,
@@ -35,8 +35,8 @@ pytestmark = pytest.mark.peer
 VERSIONS = ["1.30", kubernetes_validate.latest_version()]
 """The oldest Kubernetes that is promised, and the newest that the schemas know."""
 
-# `serving` gives the registry port and the admin port 10 s each to finish.
-DRAIN_SECONDS = 20
+STOP_SECONDS = Listen().grace + 10
+"""What the proxy may take: the grace, and to close what it has open."""
 
 MINIMAL: dict[str, Any] = {"config": {"upstream": {"url": "https://registry.example.com"}}}
 EVERYTHING: dict[str, Any] = {
@@ -269,7 +269,7 @@ def test_stop__leaves_time_to_finish(documents: Sequence[Document]) -> None:
         pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         grace = pod["spec"].get("terminationGracePeriodSeconds", 30)
 
-        assert grace >= pause + DRAIN_SECONDS
+        assert grace >= pause + STOP_SECONDS
 
 
 def test_images__have_a_version(documents: Sequence[Document]) -> None:

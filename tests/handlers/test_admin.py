@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -111,3 +112,19 @@ async def test_readyz__stopping(registry: Registry, http: aiohttp.ClientSession)
 
     assert 503 == status
     assert document["checks"]["process"].endswith("is stopping")
+
+
+async def test_metrics__tasks(registry: Registry, http: aiohttp.ClientSession) -> None:
+    """The tasks of the event loop are counted when somebody asks: one more, one more told."""
+    async with admin(registry.url) as (url, _):
+        told: list[float] = []
+        for waiting in (None, asyncio.Event().wait()):
+            task = None if waiting is None else asyncio.ensure_future(waiting)
+            async with http.get(f"{url}/metrics") as reply:
+                text = await reply.text()
+            (line,) = re.findall(r"^regshim_asyncio_tasks (\S+)$", text, re.MULTILINE)
+            told.append(float(line))
+            if task is not None:
+                task.cancel()
+
+    assert told[0] + 1 == told[1]

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.layers import EMPTY_LAYER, sha256
-from tests.raw import Connection, raw_server
+from tests.raw import Connection, raw_server, replying
 from tests.registry import ANONYMOUS, Registry, TokenAuth
 from tests.running import running
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EMPTY = sha256(EMPTY_LAYER)
 DATA = bytes(range(256)) * 4096
-SECRET = {"Authorization": "Bearer secret"}
+SECRET = {"Authorization": "Bearer planted-secret"}
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ async def test_redirect__followed_here(
         async with http.request(method, f"{base}/v2/lib/app/blobs/{digest}", headers=SECRET) as got:
             assert (got.status, got.headers["Content-Length"]) == (200, str(len(DATA)))
             assert await got.read() == (DATA if method == "GET" else b"")
-        assert registry.requests[0].authorization == "Bearer secret"
+        assert registry.requests[0].authorization == "Bearer planted-secret"
         assert {request.authorization for request in registry.storage.requests} == {None}
 
 
@@ -133,7 +133,7 @@ async def test_redirect__passed_on(http: aiohttp.ClientSession) -> None:
         async with http.get(blob, allow_redirects=False) as moved:
             assert moved.status == 307
             assert moved.headers["Location"].startswith(registry.storage.url)
-            assert moved.headers["Location"].endswith("?X-Sig=a%2Fb%2Bc%3D&X-Method=GET")
+            assert moved.headers["Location"].endswith("?X-Sig=planted-a%2Fb%2Bc%3D&X-Method=GET")
         assert registry.storage.requests == []
 
 
@@ -199,9 +199,9 @@ async def test_get__streamed_piece_by_piece(http: aiohttp.ClientSession) -> None
 
     async def talk(connection: Connection) -> None:
         await connection.request()
-        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nbegin")
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nbegin")
         await go.wait()
-        await connection.send(b"end")
+        await connection.send(bytes(99_992), b"end")
 
     async with (
         raw_server(talk) as server,
@@ -211,7 +211,7 @@ async def test_get__streamed_piece_by_piece(http: aiohttp.ClientSession) -> None
         assert await got.content.readexactly(5) == b"begin"
         go.set()
 
-        assert await got.content.read() == b"end"
+        assert await got.content.read() == bytes(99_992) + b"end"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -264,3 +264,25 @@ async def test_empty_layer__tag_list_fails(
         assert (got.status, await got.read()) == (200, EMPTY_LAYER)
 
     assert registry.count("GET", "/blobs/") == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("sent", [b"the whole layer", b"the whole"])
+async def test_get__where_only_the_digest_tells_its_end(
+    http: aiohttp.ClientSession, method: str, sent: bytes
+) -> None:
+    """A blob without a length is whole if its digest says so, and cut if it does not."""
+    digest = sha256(b"the whole layer")
+    body = sent if method == "GET" else b""
+    async with (
+        raw_server(replying(b"HTTP/1.1 200 OK\r\n\r\n" + body)) as server,
+        running(server.url) as url,
+    ):
+        reply = await http.request(method, f"{url}/v2/lib/app/blobs/{digest}")
+        if method == "GET" and sent != b"the whole layer":
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await reply.read()
+        else:
+            assert body == await reply.read()
+
+    assert 200 == reply.status

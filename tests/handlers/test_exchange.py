@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+
 import pytest
 
 from tests.raw import Connection, raw_exchange, raw_server
@@ -222,3 +225,28 @@ async def test_link__does_not_name_the_upstream(link: str, expected: str) -> Non
     exchange = await through(reply=(f"Link: {link}",), base="/mirror")
 
     assert exchange.answered("Link") == [expected]
+
+
+async def pieces_read(body: bytes) -> list[bytes]:
+    """Return what a client reads, call by call, of a reply that has this body."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body), body)
+
+    async with raw_server(talk) as server, running(server.url) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        loop = asyncio.get_running_loop()
+        with socket.create_connection((host, int(port))) as client:
+            client.setblocking(False)
+            await loop.sock_sendall(client, b"GET /v2/x HTTP/1.1\r\nHost: h\r\n\r\n")
+            pieces = [await loop.sock_recv(client, 1 << 20)]
+            while not b"".join(pieces).endswith(b"\r\n\r\n" + body):
+                pieces.append(await loop.sock_recv(client, 1 << 20))
+    return pieces
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096])
+async def test_relay__a_small_reply_is_one_write(size: int) -> None:
+    """Head and body of a small reply come at once."""
+    assert len(await pieces_read(b"x" * size)) == 1

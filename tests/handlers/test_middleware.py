@@ -157,7 +157,7 @@ async def test_access__line(registry: Registry, http: aiohttp.ClientSession) -> 
     with capture_logs() as logs:
         async with (
             running(registry) as url,
-            http.get(f"{url}/v2/lib/app/manifests/1?ns=secret", headers=agent) as reply,
+            http.get(f"{url}/v2/lib/app/manifests/1?ns=planted-secret", headers=agent) as reply,
         ):
             body = await reply.read()
     (line,) = (line for line in logs if line["event"] == "request")
@@ -183,7 +183,7 @@ async def test_access__of_an_error(registry: Registry, http: aiohttp.ClientSessi
     with capture_logs() as logs:
         async with (
             running(registry) as url,
-            http.get(f"{url}/v2/A/manifests/1?sig=secret") as reply,
+            http.get(f"{url}/v2/A/manifests/1?sig=planted-secret") as reply,
         ):
             assert reply.status == 400
     (line,) = (line for line in logs if line["event"] == "request")

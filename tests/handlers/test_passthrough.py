@@ -298,8 +298,21 @@ async def test_forward__a_cut_reply_stays_cut(
     registry: Registry, http: aiohttp.ClientSession, url: str
 ) -> None:
     """A reply that breaks off upstream is seen broken."""
-    registry.fault("GET", "/tags/list", truncate=1)
+    registry.fault("GET", "/tags/list", truncate=1, status=200, body=bytes(65537))
     registry.repository("lib/app")
     async with http.get(f"{url}/v2/lib/app/tags/list") as cut:
         with pytest.raises(aiohttp.ClientError):
             await cut.read()
+
+
+@pytest.mark.parametrize("fault", [{"truncate": 1}, {"reset": 1}])
+async def test_forward__a_small_reply_is_whole_or_an_error(
+    registry: Registry, http: aiohttp.ClientSession, url: str, fault: dict[str, int]
+) -> None:
+    """A small reply that breaks off upstream is told as that: none of it was sent yet."""
+    registry.fault("GET", "/tags/list", **fault)
+    registry.repository("lib/app")
+    async with http.get(f"{url}/v2/lib/app/tags/list") as failed:
+        document = json.loads(await failed.read())
+
+    assert (502, "UNKNOWN") == (failed.status, document["errors"][0]["code"])

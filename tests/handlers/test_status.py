@@ -103,11 +103,11 @@ async def test_page__config_without_secrets(
     registry: Registry, http: aiohttp.ClientSession
 ) -> None:
     """The configuration in effect is on it; a password in the URL of a store is not."""
-    cache = {"store": "redis://:hunter2@127.0.0.1:1/0"}
+    cache = {"store": "redis://:planted-hunter2@127.0.0.1:1/0"}
     async with both(registry.url, cache=cache, limits={"manifest": 12345}) as (_, page):
         text = await shown(http, page)
 
-    assert "hunter2" not in text
+    assert "planted-hunter2" not in text
     assert "12345B" in text
     assert "The durable store does not answer" in text
 

@@ -104,7 +104,7 @@ async def test_token__oauth2_post(http: aiohttp.ClientSession) -> None:
     ):
         document = await reply.json()
 
-    assert (200, "token-u-1") == (reply.status, document["access_token"])
+    assert (200, "planted-token-u-1") == (reply.status, document["access_token"])
     assert ["identity+"] == list(auth.identities)
 
 

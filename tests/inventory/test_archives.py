@@ -57,10 +57,12 @@ async def test_open__redis() -> None:
     await archive.close()
 
 
-@pytest.mark.parametrize("url", ["redis+sentinel://:hunter2@host", "nonsense://hunter2"])
+@pytest.mark.parametrize(
+    "url", ["redis+sentinel://:planted-hunter2@host", "nonsense://planted-hunter2"]
+)
 def test_open__no_such_store(url: str) -> None:
     """What names no store is refused in words without its password."""
     with pytest.raises(ConfigError, match=r"cache\.store") as caught:
         open_archive(url, retention=1, max_entries=1, timeout=1)
 
-    assert "hunter2" not in str(caught.value)
+    assert "planted-hunter2" not in str(caught.value)

@@ -81,11 +81,11 @@ async def test_read__entry_that_has_just_expired(open_archive: Open, redis_serve
 
 async def test_failure__down() -> None:
     """A server that cannot be reached is a failure whose words hold no secret."""
-    client = connect(f"redis://user:hunter2@127.0.0.1:{free_port()}/0", timeout=1)
+    client = connect(f"redis://user:planted-hunter2@127.0.0.1:{free_port()}/0", timeout=1)
     archive = RedisArchive(client, retention=1, max_entries=1)
     for call in (archive.read(0), archive.add([entry_of()])):
         with pytest.raises(StoreFailedError) as caught:
             await call
 
-        assert "hunter2" not in str(caught.value)
+        assert "planted-hunter2" not in str(caught.value)
     await archive.close()

@@ -170,13 +170,13 @@ def test_read_config__hostile_text_is_bounded(name: str) -> None:
 
 @pytest.mark.parametrize(("entries", "readable"), [(MAX_ENTRIES, True), (MAX_ENTRIES + 1, False)])
 def test_read_config__bounds_the_history(entries: int, readable: bool) -> None:
-    """4,096 entries are read, one more is refused by number."""
+    """1,024 entries are read, one more is refused by number."""
     text = b'{"history":[' + b"{}," * (entries - 1) + b"{}]}"
     if readable:
         assert len(read_config(text).history) == entries
         return
 
-    with pytest.raises(UnreadableConfig, match="history has 4097 entries; expected 4096 at most"):
+    with pytest.raises(UnreadableConfig, match="history has 1025 entries; expected 1024 at most"):
         read_config(text)
 
 

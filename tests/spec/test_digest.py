@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import DigestInvalid, DigestMismatch
-from proxy.spec.digest import Digest, digest_of, is_digest, parse_digest, verify
+from proxy.spec.digest import (
+    Digest,
+    Verification,
+    digest_of,
+    is_digest,
+    parse_digest,
+    verify,
+)
 
 SHA512 = "sha512:" + hashlib.sha512(b"x").hexdigest()
 
@@ -82,3 +89,17 @@ def test_parse_digest__registered_algorithms(text: str) -> None:
     """sha256 and sha512 are taken as they are."""
     assert is_digest(text)
     assert parse_digest(text) == text
+
+
+@given(st.lists(st.binary(max_size=50)), st.binary(max_size=50))
+def test_verification__in_pieces_as_in_one(pieces: list[bytes], other: bytes) -> None:
+    """However content is cut up, it has its own digest and no other."""
+    content = b"".join(pieces)
+    right, wrong = Verification(digest_of(content)), Verification(digest_of(content + b"." + other))
+    for piece in pieces:
+        right.add(piece)
+        wrong.add(piece)
+    right.end()
+
+    with pytest.raises(DigestMismatch, match=f"{len(content)} bytes"):
+        wrong.end()

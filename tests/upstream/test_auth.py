@@ -217,10 +217,17 @@ def test_dialogue__always_ends(data: st.DataObject, has_body: bool) -> None:
 def test_secret__never_shown() -> None:
     """What holds secrets does not show them when it is printed."""
     shown = Credentials(
-        "u", Secret("hunter2"), identity_token=Secret("hunter2"), registry_token=Secret("hunter2")
+        "u",
+        Secret("planted-hunter2"),
+        identity_token=Secret("planted-hunter2"),
+        registry_token=Secret("planted-hunter2"),
     )
 
-    for thing in (shown, Send(Secret("hunter2")), GetToken(DEMAND, Secret("hunter2"))):
-        assert "hunter2" not in repr(thing)
-        assert "hunter2" not in f"{thing}"
-    assert "Basic dTpodW50ZXIy" == shown.basic
+    for thing in (
+        shown,
+        Send(Secret("planted-hunter2")),
+        GetToken(DEMAND, Secret("planted-hunter2")),
+    ):
+        assert "planted-hunter2" not in repr(thing)
+        assert "planted-hunter2" not in f"{thing}"
+    assert "Basic dTpwbGFudGVkLWh1bnRlcjI=" == shown.basic

@@ -86,7 +86,9 @@ async def test_send__token_of_the_proxy() -> None:
     asked = [("GET", "/v2/"), ("GET", "/token"), ("GET", MANIFEST), ("GET", MANIFEST)]
     assert asked == seen(registry)
     # Nothing of the client went anywhere.
-    assert {None, "Basic dTpw", "Bearer token-u-1"} == {o.authorization for o in registry.requests}
+    assert {None, "Basic dTpw", "Bearer planted-token-u-1"} == {
+        o.authorization for o in registry.requests
+    }
     assert not any("Cookie" in one.headers for one in registry.requests)
 
 
@@ -100,7 +102,7 @@ async def test_send__token_that_ended_early(end: str) -> None:
         if end == "expire":
             auth.expire()
         else:
-            auth.revoke("token-u-1")
+            auth.revoke("planted-token-u-1")
         registry.reset()
         status, _, _ = await ask(transport, registry.url + MANIFEST)
 
@@ -159,7 +161,7 @@ async def test_send__denied(method: str) -> None:
 
 async def test_send__wrong_password() -> None:
     """Wrong credentials are Denied, with one token request and no word of them."""
-    known = Known(Credentials("u", Secret("hunter2")))
+    known = Known(Credentials("u", Secret("planted-hunter2")))
     async with (
         Registry(auth=token_auth()) as registry,
         authorizing(registry.url, known) as transport,
@@ -167,7 +169,7 @@ async def test_send__wrong_password() -> None:
         with pytest.raises(Denied) as error:
             await ask(transport, registry.url + MANIFEST)
 
-    assert "hunter2" not in str(error.value)
+    assert "planted-hunter2" not in str(error.value)
     assert [("GET", "/v2/"), ("GET", "/token")] == seen(registry)
 
 

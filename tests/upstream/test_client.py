@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 APP = Repository("lib/app")
 LIMIT = 1 << 20
-SECRET = ("Authorization", "Bearer secret")
+SECRET = ("Authorization", "Bearer planted-secret")
 
 
 @asynccontextmanager
@@ -89,7 +89,7 @@ async def test_manifest__request_as_given(registry: Registry, upstream: Upstream
 
     assert request.path_qs == "/v2/lib/app/manifests/1?ns=docker.io"
     assert request.headers.getall("Accept") == ["a/b", "c/d"]
-    assert request.authorization == "Bearer secret"
+    assert request.authorization == "Bearer planted-secret"
 
 
 async def test_manifest__below_a_base_path() -> None:
@@ -181,10 +181,10 @@ async def test_blob__from_object_storage() -> None:
         (at_storage,) = registry.storage.requests
 
         assert (document.status, document.body) == (200, b"config")
-        assert registry.requests[0].authorization == "Bearer secret"
+        assert registry.requests[0].authorization == "Bearer planted-secret"
         assert at_storage.authorization is None
         assert "Cookie" not in at_storage.headers
-        assert at_storage.path_qs.endswith("?X-Sig=a%2Fb%2Bc%3D&X-Method=GET")
+        assert at_storage.path_qs.endswith("?X-Sig=planted-a%2Fb%2Bc%3D&X-Method=GET")
 
 
 async def test_open__redirect_within_the_registry(
@@ -197,7 +197,7 @@ async def test_open__redirect_within_the_registry(
     stream = await upstream.open("GET", "/v2/moved", [SECRET], follow=True)
 
     assert await stream.read(LIMIT, "blob") == b"data"
-    assert [request.authorization for request in registry.requests] == ["Bearer secret"] * 2
+    assert [request.authorization for request in registry.requests] == ["Bearer planted-secret"] * 2
 
 
 async def test_open__redirects_not_followed(registry: Registry, upstream: UpstreamRegistry) -> None:
@@ -284,7 +284,7 @@ async def test_open_blob__head_refused_for_good(
     await stream.close()
 
     assert (stream.status, stream.headers["X-Of"]) == (status, "head")
-    assert [request.authorization for request in registry.requests] == ["Bearer secret"] * 2
+    assert [request.authorization for request in registry.requests] == ["Bearer planted-secret"] * 2
 
 
 @pytest.mark.parametrize(
@@ -403,6 +403,6 @@ async def test_error__tells_no_secret(registry: Registry) -> None:
     registry.fault("GET", "/v2/", reset=BEFORE_HEADERS)
     async with upstream_at(registry.url) as upstream:
         with pytest.raises(UpstreamError) as error:
-            await upstream.open("GET", "/v2/?sig=secret", [SECRET])
+            await upstream.open("GET", "/v2/?sig=planted-secret", [SECRET])
 
     assert "secret" not in error.value.message

@@ -61,10 +61,13 @@ async def test_ask__nothing_known(install: Callable[[str], None]) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("print('hunter2'); raise SystemExit(1)", "failed with status 1"),
-        ("print('hunter2')", "something else than credentials"),
-        ("""print('{"Username": "hunter2"}')""", "something else than credentials"),
-        ("import sys; sys.stdout.write('hunter2' * 100000)", "something else than credentials"),
+        ("print('planted-hunter2'); raise SystemExit(1)", "failed with status 1"),
+        ("print('planted-hunter2')", "something else than credentials"),
+        ("""print('{"Username": "planted-hunter2"}')""", "something else than credentials"),
+        (
+            "import sys; sys.stdout.write('planted-hunter2' * 100000)",
+            "something else than credentials",
+        ),
         ("import os; os.kill(os.getpid(), 9)", "failed with status -9"),
     ],
 )
@@ -78,7 +81,7 @@ async def test_ask__what_it_said_is_not_shown(
 
     assert "docker-credential-test" in str(error.value)
     assert expected in str(error.value)
-    assert "hunter2" not in str(error.value)
+    assert "planted-hunter2" not in str(error.value)
 
 
 async def test_ask__missing() -> None:

@@ -61,7 +61,9 @@ async def test_password__line_end_is_not_part_of_it(
     assert Credentials("u", Secret(expected)) == await read()
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"hunter2\nmore\n", b"hunter2\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"planted-hunter2\nmore\n", b"planted-hunter2\xff"]
+)
 def test_password__no_password(tmp_path: Path, content: bytes) -> None:
     """A file without one password in one line is refused, and its content not shown."""
     file = tmp_path / "password"
@@ -70,7 +72,7 @@ def test_password__no_password(tmp_path: Path, content: bytes) -> None:
         load_password(file)
 
     assert str(file) in str(error.value)
-    assert "hunter2" not in str(error.value)
+    assert "planted-hunter2" not in str(error.value)
 
 
 def test_password__no_file(tmp_path: Path) -> None:
@@ -175,14 +177,14 @@ async def test_docker_config__docker_hub_has_its_own_name(tmp_path: Path) -> Non
     ("text", "expected"),
     [
         ("", "no JSON"),
-        ("hunter2", "no JSON"),
-        ('["hunter2"]', "a wrong type"),
-        ('{"auths": ["hunter2"]}', "$.auths"),
-        ('{"auths": {"a": {"auth": ["hunter2"]}}}', "a wrong type"),
-        ('{"auths": {"a": {"auth": "hunter2!"}}}', "auths.a.auth is no base64"),
+        ("planted-hunter2", "no JSON"),
+        ('["planted-hunter2"]', "a wrong type"),
+        ('{"auths": ["planted-hunter2"]}', "$.auths"),
+        ('{"auths": {"a": {"auth": ["planted-hunter2"]}}}', "a wrong type"),
+        ('{"auths": {"a": {"auth": "planted-hunter2!"}}}', "auths.a.auth is no base64"),
         ('{"auths": {"a": {"auth": "aHVudGVyMg=="}}}', "auths.a.auth is no base64"),
-        ('{"credsStore": "../hunter2"}', "no program name"),
-        ('{"credHelpers": {"a": "x/hunter2"}}', "no program name"),
+        ('{"credsStore": "../planted-hunter2"}', "no program name"),
+        ('{"credHelpers": {"a": "x/planted-hunter2"}}', "no program name"),
         ('{"credHelpers": {"a": ""}}', "no program name"),
     ],
 )
@@ -195,7 +197,7 @@ def test_docker_config__unusable(tmp_path: Path, text: str, expected: str) -> No
 
     assert str(file) in str(error.value)
     assert expected in str(error.value)
-    assert "hunter2" not in str(error.value)
+    assert "planted-hunter2" not in str(error.value)
 
 
 def test_docker_config__too_large(tmp_path: Path) -> None:

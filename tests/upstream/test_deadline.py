@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from proxy.errors import UpstreamTimeout
 from proxy.upstream.client import Stream
 from proxy.upstream.deadline import DeadlineTransport
 from proxy.upstream.transport import AiohttpTransport
@@ -46,7 +47,7 @@ class Body(httpx.AsyncByteStream):
 async def get(transport: DeadlineTransport, url: str) -> bytes:
     """Return the body of a reply."""
     response = await transport.handle_async_request(httpx.Request("GET", url))
-    return await Stream(response).read(100, "reply")
+    return await Stream(response).read(1 << 20, "reply")
 
 
 async def put(transport: DeadlineTransport, url: str, pieces: AsyncIterator[bytes]) -> bytes:
@@ -88,6 +89,19 @@ async def test_head__silence_after_an_interim_reply() -> None:
 
     async with raw_server(talk) as server, hasty() as transport:
         with pytest.raises(httpx.ReadTimeout):
+            await get(transport, server.url)
+
+
+async def test_document__never_whole() -> None:
+    """A document that comes byte by byte comes to a deadline of its own."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.head()
+        await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await many(b"1\r\nX\r\n", 0.01, connection)
+
+    async with raw_server(talk) as server, hasty() as transport:
+        with pytest.raises(UpstreamTimeout):
             await get(transport, server.url)
 
 

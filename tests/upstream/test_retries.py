@@ -21,11 +21,12 @@ from proxy.upstream.transport import AddressError, AiohttpTransport, TlsError
 from tests.images import make_image, push
 from tests.peers import free_port
 from tests.raw import Connection, raw_server
-from tests.registry import BEFORE_HEADERS, Registry
+from tests.registry import BEFORE_HEADERS, Registry, TokenAuth
 from tests.running import KEY, config_for, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     import aiohttp
 
@@ -434,3 +435,33 @@ async def test_upload__sent_once_through_the_proxy(
 
     assert [502] * 4 == statuses
     assert ["POST", "PATCH", "PUT", "DELETE"] == [one.method for one in registry.requests]
+
+
+async def test_token_service__asked_again(http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    """A token service that fails twice costs a pull two waits, and no error."""
+    auth = TokenAuth(users={"u": "p"})
+    auth.allow("u", "lib/*", "pull")
+    password = tmp_path / "password"
+    password.write_text("p", encoding="utf-8")
+    image = make_image()
+    upstream = {
+        "retries": {"within": "2s"},
+        "auth": {"mode": "basic", "username": "u", "password_file": str(password)},
+    }
+    async with Registry(auth=auth) as registry:
+        await push(registry, "lib/app", "1", image)
+        registry.fault("GET", "/token", status=503, times=2)
+        app = build(config_for(registry.url, upstream=upstream), KEY)
+        async with (
+            serving(app, "127.0.0.1", 0) as port,
+            http.get(
+                f"http://127.0.0.1:{port}/v2/lib/app/manifests/1",
+                headers={"Accept": image.media_type},
+            ) as reply,
+        ):
+            body = await reply.read()
+
+    assert (200, image.manifest, 3) == (reply.status, body, registry.count("GET", "/token"))
+    assert b'regshim_upstream_retries_total{kind="token",reason="503"} 2.0' in (
+        app[METRICS].exposition()
+    )

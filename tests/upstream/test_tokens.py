@@ -165,13 +165,13 @@ async def test_get__changed_password() -> None:
 
 async def test_get__refused_for_good() -> None:
     """Wrong credentials end after one try; the files are not read again at every request."""
-    service, known = Service(), Known(Credentials("u", Secret("hunter2")))
+    service, known = Service(), Known(Credentials("u", Secret("planted-hunter2")))
     tokens = tokens_of(service, known=known)
     for _ in range(3):
         with pytest.raises(Denied) as error:
             await tokens.get(DEMAND)
 
-        assert "hunter2" not in str(error.value)
+        assert "planted-hunter2" not in str(error.value)
     assert (3, 1) == (len(service.asked), known.reads)
 
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from proxy.upstream.transport import AiohttpTransport
+from proxy.upstream.addresses import AddressRefused
+from proxy.upstream.transport import AddressError, AiohttpTransport
 from tests.peers import free_port
 from tests.raw import Connection, raw_server, replying
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -36,6 +37,17 @@ async def hasty() -> AsyncIterator[AiohttpTransport]:
     transport = AiohttpTransport(connect=0.1, idle=0.1)
     yield transport
     await transport.aclose()
+
+
+def answering(times: int) -> Callable[[Connection], Awaitable[None]]:
+    """Return a talk that answers so many requests on one connection."""
+
+    async def talk(connection: Connection) -> None:
+        for _ in range(times):
+            await connection.request()
+            await connection.send(OK)
+
+    return talk
 
 
 class Pieces(httpx.AsyncByteStream):
@@ -70,6 +82,38 @@ async def body_of(response: httpx.Response) -> bytes:
         return b"".join([piece async for piece in response.stream])
     finally:
         await response.aclose()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f.0.0.1"])
+async def test_dial__told_the_address_that_is_connected_to(host: str) -> None:
+    """`dial` sees what the socket is then given, whatever a name resolved to; once a connection."""
+    dialled: list[str] = []
+    transport = AiohttpTransport(connect=10, idle=10, dial=dialled.append)
+    async with raw_server(answering(2)) as server:
+        url = f"http://{host}:{server.url.rpartition(':')[2]}/"
+        for _ in range(2):
+            await body_of(await transport.handle_async_request(request("GET", url)))
+    await transport.aclose()
+
+    assert server.connections == 1
+    assert dialled[-1] == "127.0.0.1"
+
+
+async def test_dial__refused() -> None:
+    """An address that `dial` refuses is not connected to; the error names host and reason."""
+
+    def refuse(_: str) -> None:
+        raise AddressRefused("somewhere else")
+
+    transport = AiohttpTransport(connect=10, idle=10, dial=refuse)
+    async with raw_server(replying(OK)) as server:
+        url = f"{server.url}/?sig=planted"
+        with pytest.raises(AddressError, match=r"127\.0\.0\.1, whose.*somewhere else") as error:
+            await transport.handle_async_request(request("GET", url))
+    await transport.aclose()
+
+    assert server.connections == 0
+    assert "planted" not in str(error.value)
 
 
 async def test_request__nothing_is_added(transport: AiohttpTransport) -> None:
@@ -207,8 +251,8 @@ async def test_response__redirects_are_not_followed(transport: AiohttpTransport)
 
 async def test_response__cookies_are_not_kept(transport: AiohttpTransport) -> None:
     """What one client is told to remember is not sent for another one."""
-    reply = b"HTTP/1.1 200 OK\r\nSet-Cookie: session=secret\r\nContent-Length: 0\r\n\r\n"
-    async with raw_server(replying(reply)) as server:
+    reply = b"HTTP/1.1 200 OK\r\nSet-Cookie: session=secret\r\nContent-Length: 0\r\n"
+    async with raw_server(replying(reply + b"Connection: close\r\n\r\n")) as server:
         # By name: cookies of a bare address would not be kept by any library.
         url = server.url.replace("127.0.0.1", "localhost")
         for _ in range(2):
@@ -406,3 +450,34 @@ async def test_error__no_whole_http(transport: AiohttpTransport, reply: bytes) -
     async with raw_server(replying(reply)) as server:
         with pytest.raises(httpx.RemoteProtocolError):
             await body_of(await transport.handle_async_request(request("GET", server.url)))
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_response__reset_where_the_end_is_the_connection_s(
+    transport: AiohttpTransport, is_read: bool
+) -> None:
+    """A body without a length ends with its connection, but not with one that breaks."""
+    go = asyncio.Event()
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        await go.wait()
+        connection.reset()
+
+    async with raw_server(talk) as server:
+        response = await transport.handle_async_request(request("GET", server.url))
+        go.set()
+        if is_read:
+            with pytest.raises(httpx.ReadError):
+                await body_of(response)
+        else:
+            await response.aclose()
+
+
+async def test_response__no_length_and_a_proper_end(transport: AiohttpTransport) -> None:
+    """A body without a length is whole when its connection is closed."""
+    async with raw_server(replying(b"HTTP/1.1 200 OK\r\n\r\nwhole")) as server:
+        response = await transport.handle_async_request(request("GET", server.url))
+
+        assert b"whole" == await body_of(response)

@@ -1,0 +1,65 @@
+"""Connections of aiohttp's client that an upstream cannot talk out of step.
+
+One request, one reply: a connection on which anything came that nobody asked for is not used
+again, and interim replies (1xx) have a number beside the time that deadline.py gives them.
+"""
+
+from functools import partial
+from typing import Any, Final
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import StreamReader
+from aiohttp.tracing import Trace
+
+# A registry sends one, if any. Each costs aiohttp some kilobytes until it is looked at, and a
+# single read holds thousands.
+MOST_INTERIM: Final = 32
+_SWITCHING: Final = 101
+
+
+class Connector(aiohttp.TCPConnector):
+    """Opens connections, and gives back none on which something came while it was idle.
+
+    aiohttp would take it for the reply to the next request: a 408 that a balancer sends before it
+    closes, the rest of a body whose length was told too short, a second reply. It has no setting
+    for either, so this leans on two of its private names; the tests tell when they change.
+    """
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  those of TCPConnector
+        super().__init__(**settings)
+        self._factory = partial(_Handler, loop=self._loop)  # type: ignore[assignment]  # a subclass
+
+    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
+        while (connection := await super()._get(key, traces)) is not None:
+            if connection.protocol is not None and not connection.protocol.should_close:
+                return connection
+            connection.close()
+        return None
+
+
+class _Handler(ResponseHandler):
+    """Ends a connection that sends more interim replies to one request than anybody needs."""
+
+    _interim = 0
+
+    def set_response_params(self, **settings: Any) -> None:  # noqa: ANN401  aiohttp's own
+        """Begin with the reply to another request."""
+        self._interim = 0
+        super().set_response_params(**settings)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Take the head of a reply."""
+        code = data[0].code
+        if 100 <= code < 200 and code != _SWITCHING:
+            self._interim += 1
+        if self._interim <= MOST_INTERIM:
+            super().feed_data(data, size)
+        elif self.exception() is None:
+            self.set_exception(HttpProcessingError(code=502, message="too many interim replies"))
+            if self.transport is not None:
+                self.transport.close()

@@ -1,0 +1,195 @@
+"""Bytes from one socket into another inside the kernel, through a pipe: splice(2).
+
+Nothing is read into this process, so nothing is copied, and what a slow reader has not taken
+waits in the kernel. It is the rest of a body that moves: so many bytes, never one more. Who
+joins two transports answers for that count, and for it that nobody else reads from the one or
+writes to the other meanwhile. Linux only; where it cannot be there is no joint, and nothing
+has happened.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Final, Self
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover  not a Unix; nothing is spliced there
+    _HERE = False
+else:
+    _HERE = hasattr(os, "splice") and hasattr(fcntl, "F_SETPIPE_SZ")
+
+# A pipe as it comes holds 16 pages: a system call for every 64 KiB at best. Larger ones take
+# half the processor time, but all pipes of a user have a limit of 16,384 pages unless it was
+# changed, and past it there are only such of two. So few are made large; 500 fit below it.
+_LARGE: Final = 512 << 10
+_MOST_LARGE: Final = 64
+_SMALLEST: Final = 64 << 10
+_FAMILIES: Final = frozenset({socket.AF_INET, socket.AF_INET6})
+
+
+class SourceLost(Exception):
+    """The source ended, broke or fell silent before all bytes had come."""
+
+
+class SourceEnded(SourceLost):
+    """The source came to its end too early."""
+
+
+class SourceSilent(SourceLost):
+    """Nothing came for as long as may be waited."""
+
+
+class Splicer:
+    """Joins the sockets below transports; one per process, for it counts the large pipes."""
+
+    def __init__(self) -> None:
+        self._large = 0
+
+    def join(self, source: asyncio.Transport, target: asyncio.Transport) -> "Joint | None":
+        """Return a joint of two sockets; None if either is more than a socket, or not empty.
+
+        Close it in any case. It has descriptors of its own: a transport may be closed while
+        it lasts, but its connection ends only with it.
+        """
+        if not (_HERE and _is_plain(source) and _is_plain(target)):
+            return None
+        if target.get_write_buffer_size() > 0:
+            return None
+        with ExitStack() as stack:
+            try:
+                return Joint(
+                    source=_duplicate(source, stack),
+                    target=_duplicate(target, stack),
+                    pipe=self._pipe(stack),
+                    closing=stack.pop_all(),
+                )
+            except OSError:
+                return None  # there are no more descriptors, or no more pipes worth having
+
+    def _pipe(self, stack: ExitStack) -> tuple[int, int]:
+        ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        for end in ends:
+            stack.callback(os.close, end)
+        if self._large < _MOST_LARGE:
+            with suppress(PermissionError):
+                fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, _LARGE)
+                self._large += 1
+                stack.callback(self._one_less)
+        if fcntl.fcntl(ends[1], fcntl.F_GETPIPE_SZ) < _SMALLEST:
+            raise OSError("the user's pipes are at their limit")
+        return ends
+
+    def _one_less(self) -> None:
+        self._large -= 1
+
+
+class Joint:
+    """Two sockets with a pipe between them, which is empty whenever `move` is not running."""
+
+    def __init__(
+        self, *, source: int, target: int, pipe: tuple[int, int], closing: ExitStack
+    ) -> None:
+        self._source, self._target = source, target
+        self._out, self._in = pipe
+        self._closing = closing
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    async def move(self, size: int, *, idle: float, moved: Callable[[int], None]) -> None:
+        """Move exactly `size` bytes; `moved` is told of those that the target has taken.
+
+        SourceLost if they do not come, after what did come has been passed on; with no byte
+        for `idle` seconds it is SourceSilent. For the target there is no such limit, as there
+        is none on any other way to it. ConnectionError if the target is lost.
+        """
+        while size:
+            count = await self._fill(size, idle)
+            size -= count
+            await self._empty(count, moved)
+            # Where neither side ever has to be waited for, others have their turn too.
+            await asyncio.sleep(0)
+
+    async def _fill(self, most: int, idle: float) -> int:
+        """Move what the source has, as far as it goes into the empty pipe; return its size."""
+        while True:
+            try:
+                count = _splice(self._source, self._in, min(most, _LARGE))
+            except BlockingIOError:
+                await self._readable(idle)
+            except OSError as error:
+                raise SourceLost(os.strerror(error.errno or 0)) from error
+            else:
+                if count == 0:
+                    raise SourceEnded(f"{most} bytes were still to come")
+                return count
+
+    async def _empty(self, count: int, moved: Callable[[int], None]) -> None:
+        """Move the `count` bytes that are in the pipe to the target."""
+        while count:
+            try:
+                taken = _splice(self._out, self._target, count)
+            except BlockingIOError:
+                await self._writable()
+            except OSError as error:
+                raise ConnectionResetError(os.strerror(error.errno or 0)) from error
+            else:
+                count -= taken
+                moved(taken)
+
+    async def _readable(self, idle: float) -> None:
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+        loop.add_reader(self._source, _wake, ready)
+        try:
+            async with asyncio.timeout(idle):
+                await ready
+        except TimeoutError:
+            raise SourceSilent(f"no byte came for {idle:g} s") from None
+        finally:
+            loop.remove_reader(self._source)
+
+    async def _writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+        loop.add_writer(self._target, _wake, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_writer(self._target)
+
+
+def _splice(source: int, target: int, count: int) -> int:
+    # Both sockets do not block either: the loop has made them so, and duplicates share that.
+    return os.splice(source, target, count, flags=os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK)
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _is_plain(transport: asyncio.Transport) -> bool:
+    """Tell whether a transport passes on the bytes of a TCP socket as they are."""
+    if transport.is_closing() or transport.get_extra_info("sslcontext") is not None:
+        return False
+    below = transport.get_extra_info("socket")
+    return (
+        below is not None
+        and below.family in _FAMILIES
+        and below.type == socket.SOCK_STREAM
+        and not os.get_blocking(below.fileno())
+    )
+
+
+def _duplicate(transport: asyncio.Transport, stack: ExitStack) -> int:
+    """Return a descriptor that the loop will watch: it watches none that a transport has."""
+    number = os.dup(transport.get_extra_info("socket").fileno())
+    stack.callback(os.close, number)
+    return number

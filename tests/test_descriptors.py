@@ -1,0 +1,47 @@
+"""File descriptors: the soft limit follows the need, the hard one stays."""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.descriptors import allow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def hard() -> Iterator[int]:
+    """Lower the soft limit for a test; give the hard one."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    yield before[1] if before[1] != resource.RLIM_INFINITY else 1 << 30
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def soft() -> int:
+    """Return the soft limit."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def test_allow__raises_the_soft_limit(hard: int) -> None:
+    """What is needed is had, and no more than that."""
+    needed = min(600, hard)
+
+    assert needed == allow(needed) == soft()
+
+
+def test_allow__no_further_than_the_hard_limit(hard: int) -> None:
+    """What cannot be had is told."""
+    if hard > 1 << 20:
+        pytest.skip("the hard limit of this machine is none")
+    assert hard == allow(hard + 1) == soft()
+
+
+@pytest.mark.usefixtures("hard")
+def test_allow__never_lowers() -> None:
+    """Where there is enough nothing is changed."""
+    assert 512 == allow(100) == soft()

@@ -1,0 +1,86 @@
+"""Connections to an upstream that says more than it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from proxy.upstream.connections import MOST_INTERIM
+from tests.raw import Connection, raw_server
+from tests.upstream.test_transport import OK, body_of, request, transport
+
+if TYPE_CHECKING:
+    from proxy.upstream.transport import AiohttpTransport
+
+__all__ = ["transport"]  # a fixture
+HINT = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "unasked",
+    [OK, b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", b"rest"],
+    ids=["a reply", "408", "the rest of a body"],
+)
+async def test_connection__nobody_asked_for_that(
+    transport: AiohttpTransport, unasked: bytes
+) -> None:
+    """What comes on an idle connection answers no request: the next one goes over another."""
+    idle, came = asyncio.Event(), asyncio.Event()
+
+    async def talk(connection: Connection) -> None:
+        number = connection.server.connections
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % number)
+        if number == 1:
+            await idle.wait()
+            await connection.send(unasked)
+            came.set()
+        await connection.silence()
+
+    async with raw_server(talk) as server:
+        first = await body_of(await transport.handle_async_request(request("GET", server.url)))
+        idle.set()
+        await came.wait()
+        await asyncio.sleep(0.05)  # one loop reads on both sides: it has come by then
+        second = await body_of(await transport.handle_async_request(request("GET", server.url)))
+
+    assert [b"1", b"2"] == [first, second]
+
+
+async def test_interim__as_many_as_anybody_needs(transport: AiohttpTransport) -> None:
+    """Interim replies are passed over, for each request anew."""
+
+    async def talk(connection: Connection) -> None:
+        for _ in range(2):
+            await connection.request()
+            await connection.send(HINT * MOST_INTERIM, OK)
+        await connection.silence()
+
+    async with raw_server(talk) as server:
+        bodies = [
+            await body_of(await transport.handle_async_request(request("GET", server.url)))
+            for _ in range(2)
+        ]
+
+    assert ([b"ok", b"ok"], 1) == (bodies, server.connections)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_interim__without_end(transport: AiohttpTransport, at_once: bool) -> None:
+    """One more is too many, whether they come together or one by one; the connection ends."""
+    left = asyncio.Event()
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        pieces = [HINT * 1000] if at_once else [HINT] * (MOST_INTERIM + 1)
+        await connection.send(*pieces)
+        await connection.silence()
+        left.set()
+
+    async with raw_server(talk) as server:
+        with pytest.raises(httpx.RemoteProtocolError, match="too many interim replies"):
+            await transport.handle_async_request(request("GET", server.url))
+        await left.wait()
