@@ -4,6 +4,8 @@ BIN := .venv/bin
 # The least percentage of branch coverage: of the pure core, of everything.
 LEAST_CORE_COVERAGE ?= 98
 LEAST_COVERAGE ?= 92
+# How long atheris looks for faults, all parsers together, on all cores.
+FUZZ_SECONDS ?= 600
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format docs dist sbom bench bench-check fuzz clean
 
@@ -14,7 +16,7 @@ help: ## list the targets
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("regshim needs Python 3.11 or newer; try: make PYTHON=python3.12 " if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs,otel,redis,release,uvloop]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs,fuzz,otel,redis,release,uvloop]'
 	@touch $@
 
 run: .venv/.ready ## serve in front of an embedded sample registry, or with CONFIG=file that config
@@ -59,10 +61,12 @@ bench: .venv/.ready ## measure, briefly or with LONG=1 as in docs/performance.md
 bench-check: .venv/.ready ## measure ratios and fail if one got worse than bench/baseline.json by 15 %
 	$(BIN)/python -m bench.guard $(if $(WRITE),--write)
 
-fuzz: .venv/.ready ## the long run of the property tests and of the comparison with docker-registry
+fuzz: .venv/.ready ## fuzz every parser for 10 minutes, then the long run of the property tests
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz.measure
+	REGSHIM_HYPOTHESIS_PROFILE=fuzz REGSHIM_FUZZ_EXAMPLES=1000 $(BIN)/pytest tests/fuzz/test_targets.py \
+		tests/manifest tests/spec tests/translate --deselect tests/translate/test_reference.py
 	REGSHIM_FUZZ_EXAMPLES=5000 $(BIN)/pytest tests/translate/test_reference.py
-	REGSHIM_HYPOTHESIS_PROFILE=fuzz REGSHIM_FUZZ_EXAMPLES=1000 $(BIN)/pytest tests/manifest tests/spec tests/translate \
-		--deselect tests/translate/test_reference.py
 
 clean: ## remove what the targets made
 	rm -rf .venv .peers .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist site *.egg-info

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import yaml
 from yaml.composer import ComposerError
+from yaml.scanner import ScannerError
 
 LONGEST: Final = 64 << 10
 _DEEPEST: Final = 16
@@ -42,6 +43,12 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = 0
+
+    def fetch_flow_collection_start(self, token: type) -> None:
+        """Begin a `[` or `{`; refused here, for the scanner runs far ahead of what is composed."""
+        if self.flow_level == _DEEPEST:
+            raise ScannerError(None, None, "it is nested too deep", self.get_mark())
+        super().fetch_flow_collection_start(token)
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Return the next node; tags and what is nested too deep are refused."""

@@ -243,7 +243,7 @@ TARGETS = (
         refusals=(InvalidJSON,),
         readings=2,
     ),
-    Target("to-schema1", _to_schema1, _config_seeds, _CONFIG_WORDS, _CONFIG_FRAMES, readings=3),
+    Target("to-schema1", _to_schema1, _config_seeds, _CONFIG_WORDS, _CONFIG_FRAMES, readings=4),
     Target(
         "docker-and-oci",
         _between_docker_and_oci,

@@ -128,9 +128,9 @@ def _signing_key_seeds() -> Iterator[bytes]:
     yield b'{"kty":"EC","crv":"P-256","d":"%b"}' % d.encode()
 
 
-# PyYAML reads some 200 KB in a second, into nodes that remember where they stood. A config is the
+# PyYAML reads some 80 KB in a second, into nodes that remember where they stood. A config is the
 # operator's own, read at the start, and at most 64 KiB.
-_PATIENCE, _MEMORY, _SIZE = 60.0, 2048, 3000
+_PATIENCE, _MEMORY, _SIZE = 150.0, 2048, 2000
 _YAML_WORDS = (
     b": ", b"- ", b"? ", b"[", b"]", b"{", b"}", b", ", b"&a ", b"*a", b"*a, ", b"<<: ", b"!!int ",
     b"!!timestamp ", b"!!binary ", b"!!set ", b"!!bool ", b"!!float ", b"!", b"'", b"''", b'"',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz import documents, headers, planted, records, settings
+from tests.fuzz import deliberate, documents, headers, records, settings
 
 TARGETS = {
     target.name: target
@@ -10,5 +10,5 @@ TARGETS = {
     for target in module.TARGETS
 }
 # These are faults on purpose: what finds faults must find them.
-PLANTED = {target.name: target for target in planted.TARGETS}
-EVERY = TARGETS | PLANTED
+DELIBERATE = {target.name: target for target in deliberate.TARGETS}
+EVERY = TARGETS | DELIBERATE

@@ -21,7 +21,7 @@ from tests.fuzz.growth import (
     peak,
     seconds,
 )
-from tests.fuzz.targets import PLANTED, TARGETS
+from tests.fuzz.targets import DELIBERATE, TARGETS
 
 if TYPE_CHECKING:
     from tests.fuzz.target import Target
@@ -68,12 +68,12 @@ def test_memory__is_bounded(target: Target) -> None:
 
 def test_time__quadratic_is_seen() -> None:
     """A search that begins anew at every byte is found out: the measurement measures."""
-    assert Attack(b"", b"a", b"") in too_slow(PLANTED["planted-quadratic"])
+    assert Attack(b"", b"a", b"") in too_slow(DELIBERATE["deliberate-quadratic"])
 
 
 def test_memory__a_thousandfold_is_seen() -> None:
     """A target that takes a thousand bytes for each of its input is found out."""
-    assert Attack(b"", b"a", b"") in too_large(PLANTED["planted-memory"])
+    assert Attack(b"", b"a", b"") in too_large(DELIBERATE["deliberate-memory"])
 
 
 def test_machine_factor__is_a_factor() -> None:

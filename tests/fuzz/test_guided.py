@@ -44,9 +44,9 @@ def test_fuzz__finds_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "kind"), [("planted-exception", "crash-"), ("planted-delay", "slow-")]
+    ("target", "kind"), [("deliberate-exception", "crash-"), ("deliberate-delay", "slow-")]
 )
-def test_fuzz__finds_what_is_planted(tmp_path: Path, target: str, kind: str) -> None:
+def test_fuzz__finds_what_is_deliberate(tmp_path: Path, target: str, kind: str) -> None:
     """An exception and a delay are found, and told with the command that runs the input again."""
     ran = fuzz("--seconds=3", f"--seed={SEED}", f"--out={tmp_path / 'out'}", target)
 
@@ -57,9 +57,9 @@ def test_fuzz__finds_what_is_planted(tmp_path: Path, target: str, kind: str) -> 
 
 def test_fuzz__again(tmp_path: Path) -> None:
     """A found input is run again by itself, and fails as it did."""
-    (tmp_path / "input").write_bytes(b"planted")
+    (tmp_path / "input").write_bytes(b"fault")
 
-    ran = fuzz("--again", "planted-exception", str(tmp_path / "input"))
+    ran = fuzz("--again", "deliberate-exception", str(tmp_path / "input"))
 
     assert ran.returncode == 1
     assert "ZeroDivisionError" in ran.stderr

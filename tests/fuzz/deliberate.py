@@ -15,12 +15,12 @@ _QUADRATIC = re.compile(rb"a*b")
 
 
 def _raises(content: bytes) -> None:
-    if b"planted" in content:
+    if b"fault" in content:
         raise ZeroDivisionError
 
 
 def _takes_long(content: bytes) -> None:
-    until = time.thread_time() + (0.2 if b"planted" in content else 0.0)
+    until = time.thread_time() + (0.2 if b"fault" in content else 0.0)
     while time.thread_time() < until:
         pass
 
@@ -38,10 +38,15 @@ def _seeds() -> Iterator[bytes]:
 
 
 TARGETS = (
-    Target("planted-exception", _raises, _seeds, words=(b"planted",)),
-    Target("planted-delay", _takes_long, _seeds, words=(b"planted",)),
+    Target("deliberate-exception", _raises, _seeds, words=(b"fault",)),
+    Target("deliberate-delay", _takes_long, _seeds, words=(b"fault",)),
     Target(
-        "planted-quadratic", _is_quadratic, _seeds, words=(b"a",), frames=((b"", b""),), size=4000
+        "deliberate-quadratic",
+        _is_quadratic,
+        _seeds,
+        words=(b"a",),
+        frames=((b"", b""),),
+        size=4000,
     ),
-    Target("planted-memory", _is_large, _seeds, words=(b"a",), frames=((b"", b""),)),
+    Target("deliberate-memory", _is_large, _seeds, words=(b"a",), frames=((b"", b""),)),
 )
