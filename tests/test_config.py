@@ -644,3 +644,19 @@ def test_auth__no_guard_over_clients_own_credentials() -> None:
 
     assert "f.yaml: listen.htpasswd: needs upstream.auth.mode basic or docker-config" in message
     assert not parse(MINIMAL + "listen: {host: 0.0.0.0}", {}).upstream.auth.holds_credentials
+
+
+def test_platform_fallbacks__key_is_no_platform() -> None:
+    """A key that names no platform is refused with its section, as a value is."""
+    message = refused(MINIMAL + "translate: {platform_fallbacks: {linux: [linux/386]}}")
+
+    assert message.startswith("f.yaml: translate: expected os/architecture")
+
+
+def test_load__too_long(tmp_path: Path) -> None:
+    """Of a file that cannot be a config no more is read than shows that."""
+    path = tmp_path / "f.yaml"
+    path.write_text(MINIMAL + "#" * (64 << 10), encoding="utf-8")
+
+    with pytest.raises(ConfigError, match="is longer than 64 KiB"):
+        load(path, {})

@@ -190,3 +190,10 @@ def test_words__for_people() -> None:
     """A message names what a client reads, best known first."""
     assert "Docker schema 1 and Docker schema 2" == understand(DOCKER, "", SETTINGS).words
     assert "no image format" == understand([MediaType.OCI_INDEX], "", SETTINGS).words
+
+
+def test_understand__most_media_types() -> None:
+    """Of an Accept no more than 256 media types are read, over all its lines."""
+    accept = [f"a/{number}" for number in range(300)]
+
+    assert len(understand(accept, "", Settings()).others) == 256
