@@ -16,6 +16,7 @@ import pytest
 from tests.certificates import GO_1_4, OLD, Authority, Pair, handshake, listen, speaking
 from tests.engines.fleet import ENGINES, SCHEMA1_ENGINES
 from tests.images import make_image, push
+from tests.processes import telling
 from tests.registry import ObjectStorage, Registry
 from tests.running import running
 
@@ -263,3 +264,36 @@ async def test_serve__ends_with_2_and_the_key_path(pair: Pair, tmp_path: Path) -
 
     assert process.returncode == 2
     assert said.decode().startswith(f"regshim: listen.tls.key_file: {pair.key_file} cannot be read")
+
+
+@pytest.mark.parametrize("grace", ["1h", "100ms"])
+async def test_serve__sigterm(
+    registry: Registry, authority: Authority, tmp_path: Path, grace: str
+) -> None:
+    """Over TLS too, a transfer ends whole within the grace, or is seen to be cut after it."""
+    blob = bytes(3 << 20)
+    digest = registry.put_blob("lib/app", blob)
+    held = asyncio.Event()
+    fault = registry.fault("GET", "blobs", wait_body=held)
+    sections = {"listen": listen(authority.issue("server")) | {"grace": grace}}
+    async with telling(tmp_path, registry.url, **sections) as proxy:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", proxy.port, ssl=authority.client_context()
+        )
+        writer.write(f"GET /v2/lib/app/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        await fault.arrived.wait()
+        proxy.process.send_signal(signal.SIGTERM)
+        await proxy.line("stopping")
+        if grace == "1h":
+            held.set()
+            body = await reader.read()
+        else:
+            with pytest.raises(OSError, match=r"reset|EOF occurred"):
+                await reader.read()
+            body = blob
+        writer.transport.abort()
+        held.set()
+
+        assert 0 == await proxy.process.wait()
+    assert blob == body
