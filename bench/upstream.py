@@ -18,6 +18,7 @@ from bench.images import OCI_CONFIG, OCI_MANIFEST, digest, make
 
 _MANIFEST = re.compile(rb"/v2/.+/manifests/(?:t([0-9]{1,9})|(sha256:[0-9a-f]{64}))")
 _BLOB = re.compile(rb"/v2/.+/blobs/(sha256:[0-9a-f]{64})")
+_KNOWN = re.compile(rb'\r\nIf-None-Match: ("[^"]+")', re.IGNORECASE)
 _NOT_FOUND = b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"not here","detail":null}]}'
 Reply = tuple[bytes, bytes]
 """Head and body of a reply."""
@@ -90,7 +91,11 @@ class Connection(asyncio.Protocol):
         for request in requests:
             method, target, _ = request.split(b" ", 2)
             head, body = self._images.answer(target.partition(b"?")[0])
-            self._transport.write(head if method == b"HEAD" else head + body)
+            known = _KNOWN.search(request)
+            if known is not None and known[1] in head:
+                self._transport.write(b"HTTP/1.1 304 Not Modified\r\nETag: %s\r\n\r\n" % known[1])
+            else:
+                self._transport.write(head if method == b"HEAD" else head + body)
 
 
 async def serve(port: int, layers: int) -> None:

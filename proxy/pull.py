@@ -61,6 +61,7 @@ class Puller:
         self._translator = Translator(sources, store, key)
         self._seen: LRUCache[tuple[Repository, Tag, Client], _Seen] = LRUCache(_MOST_SEEN)
         self._flights: Flights[Answer | Document] = Flights()
+        self._asks_for_news = True
 
     async def by_tag(self, request: PullRequest, tag: Tag) -> Answer:
         """Answer a pull by tag: as stored, or translated for this client.
@@ -86,7 +87,7 @@ class Puller:
     async def _ask(self, request: PullRequest, tag: Tag) -> Answer | Document:
         """Ask the upstream for what the tag has; if that is no news, return the answer at once."""
         seen = None
-        if request.method == "GET" and not request.query:
+        if self._asks_for_news and request.method == "GET" and not request.query:
             seen = self._seen.get((request.repository, tag, request.client))
         if seen is None:
             return await self._sources.ask(request, tag)
@@ -106,6 +107,8 @@ class Puller:
             return await self._sources.ask(request, tag)
         document = await self._sources.ask(request, tag, unless=seen.digest)
         if document.status != 304:
+            # An upstream that sends what it was told to be known will do so again.
+            self._asks_for_news = document.status != 200 or digest_of(document.body) != seen.digest
             return document
         if document.headers.get("Docker-Content-Digest", seen.digest) != seen.digest:
             return await self._sources.ask(request, tag)

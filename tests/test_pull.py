@@ -193,6 +193,22 @@ async def test_by_tag__unchanged_but_of_another_digest(registry: Registry) -> No
     assert digest_of(pushed(registry)) == answer.manifest.source
 
 
+async def test_by_tag__upstream_that_sends_what_is_known(registry: Registry) -> None:
+    """An upstream that does not heed the condition is not given one again."""
+    image = STORED["oci"]
+    assert isinstance(image, Image)
+    await push(registry, "lib/app", TAG, image)
+    whole = {"Content-Type": image.media_type, "ETag": f'"{digest_of(image.manifest)}"'}
+    registry.fault("GET", "/manifests/", status=200, body=image.manifest, headers=whole)
+    async with pulling(registry) as puller:
+        answers = [await puller.by_tag(request("schema2"), TAG) for _ in range(4)]
+
+    assert [False, True, False, False] == [
+        "If-None-Match" in asked.headers for asked in registry.requests
+    ]
+    assert 1 == len({answer.body for answer in answers})
+
+
 async def test_by_tag__forgotten_translations_are_no_news(registry: Registry) -> None:
     """What the store has lost is not asked about: the manifest is needed in any case."""
     await push(registry, "lib/app", TAG, STORED["oci"])

@@ -6,6 +6,7 @@ truncated one as if it were whole.
 """
 
 import asyncio
+import itertools
 import json
 import re
 import secrets
@@ -27,6 +28,9 @@ from proxy.translate.client import engine_of
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# A new id is unique and no secret; random bytes for each would cost a system call.
+_PROCESS: Final = secrets.token_hex(4)
+_numbers: Final = itertools.count()
 _CLIENT_LEFT: Final = 499
 TRACING: Final[web.AppKey[Tracing]] = web.AppKey("tracing")
 METRICS: Final = web.AppKey("metrics", Metrics)
@@ -150,4 +154,4 @@ def render(error: RegistryError) -> web.Response:
 def _request_id(request: web.Request) -> str:
     """Return the id that a proxy in front gave this request, or a new one."""
     given = request.headers.get("X-Request-Id", "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if _REQUEST_ID.fullmatch(given) else f"{_PROCESS}{next(_numbers):08x}"
