@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.figures import table
 from bench.mixed import Tally, Visitor
@@ -39,7 +39,7 @@ _DOWN = 2.0
 _ESTABLISHED = "01"
 # What the log says only if something is wrong with the proxy itself.
 _ALARMS = ("unexpected error", "Traceback", "never retrieved", "was never awaited", "Unclosed")
-_SMALL = {
+_SMALL: dict[str, dict[str, Any]] = {
     "cache": {"memory": "2MiB", "store_size": "8MiB"},
     "upstream": {"timeouts": {"connect": "5s", "idle": "10s"}},
     "log": {"level": "warning"},
@@ -74,7 +74,7 @@ class Growth(NamedTuple):
     @property
     def is_flat(self) -> bool:
         """Whether it has not grown by more than `LIMIT`."""
-        return self.share <= LIMIT
+        return self.last <= self.first * (1 + LIMIT)
 
 
 def growths(samples: Sequence[Sample]) -> list[Growth]:

@@ -64,10 +64,13 @@ def test_shown__what_was_set() -> None:
     [
         ("sqlite:///var/lib/t.db", "sqlite:///var/lib/t.db"),
         ("redis://cache:6379/0", "redis://cache:6379/0"),
-        ("redis://:hunter2@cache:6379/0", f"redis://{MASK}@cache:6379/0"),
-        ("rediss://u:hunter2@cache/0?password=hunter2", f"rediss://{MASK}@cache/0?{MASK}"),
+        ("redis://:planted-hunter2@cache:6379/0", f"redis://{MASK}@cache:6379/0"),
+        (
+            "rediss://u:planted-hunter2@cache/0?password=planted-hunter2",
+            f"rediss://{MASK}@cache/0?{MASK}",
+        ),
         ("redis+sentinel://u:hun@ter2@a:1,b:2/m/0", f"redis+sentinel://{MASK}@a:1,b:2/m/0"),
-        ("unix://u:hunter2@/run/redis.sock?db=0", f"unix://{MASK}@/run/redis.sock?{MASK}"),
+        ("unix://u:planted-hunter2@/run/redis.sock?db=0", f"unix://{MASK}@/run/redis.sock?{MASK}"),
     ],
 )
 def test_store_words__without_secrets(url: str, expected: str) -> None:
@@ -81,10 +84,10 @@ def test_shown__no_secret_of_a_whole_config() -> None:
     config = config_for(
         URL,
         upstream={"auth": {"mode": "basic", "username": "robot", "password_file": "/run/pw"}},
-        cache={"store": "redis://u:hunter2@cache/0"},
+        cache={"store": "redis://u:planted-hunter2@cache/0"},
     )
     rows = values(config)
 
-    assert "hunter2" not in "".join(rows.values())
+    assert "planted-hunter2" not in "".join(rows.values())
     assert "/run/pw" == rows["upstream.auth.password_file"]
     assert isinstance(config.cache.store, StoreUrl)

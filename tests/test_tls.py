@@ -181,7 +181,7 @@ def test_server__wrong_files_are_named(
                 key.private_bytes(
                     serialization.Encoding.PEM,
                     serialization.PrivateFormat.PKCS8,
-                    serialization.BestAvailableEncryption(b"hunter2"),
+                    serialization.BestAvailableEncryption(b"planted-hunter2"),
                 )
             )
     with pytest.raises(ConfigError) as error:

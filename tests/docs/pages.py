@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
-PAGES = sorted([README, *DOCS.glob("*.md")])
+PAGES = sorted([README, ROOT / "SECURITY.md", *DOCS.glob("*.md")])
 
 # A block may stand in a list, indented.
 _BLOCK = re.compile(r"^( *)```([a-z]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
