@@ -109,7 +109,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 data=aiter(request.stream) if has_body else None,
                 allow_redirects=False,
             )
-        body = _Body(response, request, splicer=self._splicer, idle=self._idle)
+        # While a request is still being sent its connection belongs to aiohttp.
+        splicer = None if has_body else self._splicer
+        body = _Body(response, request, splicer=splicer, idle=self._idle)
         return httpx.Response(
             response.status,
             headers=list(response.raw_headers),
