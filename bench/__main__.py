@@ -20,6 +20,7 @@ from bench import (
     tags,
     tls,
     translate,
+    uploads,
     workers,
 )
 from bench.figures import Figure, Report, show, summary
@@ -42,6 +43,7 @@ BENCHES = {
     "cold": Bench(lambda: cold.report(3, 100), lambda: cold.report(9, 300)),
     "passthrough": Bench(lambda: passthrough.report(3, 1.0), lambda: passthrough.report(9, 2.0)),
     "blobs": Bench(lambda: blobs.report(3, 256), lambda: blobs.report(9, 1024)),
+    "uploads": Bench(lambda: uploads.report(3, 256), lambda: uploads.report(9, 1024)),
     "tls": Bench(lambda: tls.report(3, 256, 1.0), lambda: tls.report(9, 1024, 2.0)),
     "floor": Bench(lambda: floor.report(3, 1.0), lambda: floor.report(9, 2.0)),
     "workers": Bench(lambda: workers.report(3, 2.0), lambda: workers.report(9, 4.0)),
