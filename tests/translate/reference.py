@@ -78,4 +78,10 @@ async def payloads(url: str, images: Sequence[GeneratedImage]) -> list[bytes | N
         # All are there before the first is asked for: images that differ in the tag alone are
         # one manifest, and each push of it empties the manifest's link for a moment.
         await asyncio.gather(*(reference.push(image) for image in images))
-        return await asyncio.gather(*(reference.payload(image) for image in images))
+        found = await asyncio.gather(*(reference.payload(image) for image in images))
+        # It puts the empty layer into its storage whenever it converts, and refuses an image
+        # while another conversion is at that. So what it refused is asked for once more, alone.
+        return [
+            payload or await reference.payload(image)
+            for image, payload in zip(images, found, strict=True)
+        ]
