@@ -5,6 +5,7 @@ transport, and the upstream's challenges and cookies, which are for the proxy, d
 either. A request for another origin (object storage, by a redirect) gets no credentials at all.
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable
@@ -172,13 +173,17 @@ def _has_body(request: httpx.Request) -> bool:
 
 
 async def _discard(response: httpx.Response) -> None:
-    """Read a short body to its end, so that the connection serves again, and close."""
+    """Read a short body to its end, so that the connection serves again, and close.
+
+    One that is not short, or not there in time, ends with its connection.
+    """
     left = _DRAINED
     stream = response.stream
     assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101  narrows httpx's type
-    with contextlib.suppress(httpx.HTTPError):
-        async for piece in stream:
-            left -= len(piece)
-            if left < 0:
-                break
+    with contextlib.suppress(httpx.HTTPError, TimeoutError):
+        async with asyncio.timeout(response.extensions.get("whole_within")):
+            async for piece in stream:
+                left -= len(piece)
+                if left < 0:
+                    break
     await response.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from proxy.errors import Denied, Overloaded
 from proxy.upstream.auth import Credentials, Secret
 from proxy.upstream.authorizing import AuthorizingTransport
 from proxy.upstream.client import Stream
+from proxy.upstream.deadline import DeadlineTransport
 from proxy.upstream.transport import AiohttpTransport
 from tests.images import make_image, push, sha256
+from tests.raw import Connection, raw_server
 from tests.registry import BasicAuth, Registry, TokenAuth
 from tests.upstream.test_tokens import Clock, Known
 
@@ -210,6 +213,35 @@ async def test_send__identity_token() -> None:
     assert [200, 200] == [status for status, _, _ in replies]
     assert [("POST", "/token")] * 2 == [one for one in seen(registry) if one[1] == "/token"]
     assert ["identity++"] == list(auth.identities)
+
+
+@pytest.mark.parametrize(
+    ("refused", "status"),
+    [(b"GET /v2/ .*", 200), (b"GET /v2/lib(?!.*Authorization: ).*", 200), (b".*", 403)],
+    ids=["ping", "first request", "all"],
+)
+async def test_send__challenge_with_an_endless_body(refused: bytes, status: int) -> None:
+    """The body of a 401 that comes byte by byte is left after a time, and all goes on."""
+    challenge = b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic x\r\nContent-Length: 60000\r\n\r\n"
+
+    async def talk(connection: Connection) -> None:
+        while not re.fullmatch(refused, await connection.head(), re.DOTALL):
+            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await connection.send(challenge)
+        while True:
+            await connection.send(b"x")
+            await asyncio.sleep(0.01)
+
+    inner = DeadlineTransport(AiohttpTransport(connect=60, idle=60), connect=60, idle=0.2)
+    async with raw_server(talk) as server:
+        transport = AuthorizingTransport(inner, server.url, Known(USER), clock=Clock())
+        try:
+            async with asyncio.timeout(60):
+                answer, _, _ = await ask(transport, server.url + MANIFEST)
+        finally:
+            await transport.aclose()
+
+    assert status == answer
 
 
 async def test_send__upload_once_with_a_token() -> None:
