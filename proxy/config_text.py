@@ -17,6 +17,11 @@ _DEEPEST: Final = 16
 _MOST_VALUES: Final = 10_000
 # That a text is one may be said; what else a tag says, the type of a key says already.
 _TAGS: Final = frozenset({None, "!", "tag:yaml.org,2002:str"})
+# What PyYAML quotes from the text, with all that follows: names and characters. Punctuation, tabs
+# and its own words for parts of a document tell what is wrong and no more.
+_QUOTED: Final = re.compile(
+    r"""(?:, but (?:found|got))?(?:^| )(?!'(?:\W|\\t|<[a-z ]+>)')['"].*""", re.DOTALL
+)
 _PROBLEMS: Final = (yaml.YAMLError, RecursionError, ValueError)
 
 
@@ -84,7 +89,8 @@ def _where(error: Exception) -> str:
     """Return where a YAML text breaks off and why; never the text, which may hold a secret."""
     mark = getattr(error, "problem_mark", None)
     place = "" if mark is None else f", line {mark.line + 1}"
-    return f"{place}: {getattr(error, 'problem', None) or type(error).__name__}"
+    problem = _QUOTED.sub("", getattr(error, "problem", None) or "")
+    return f"{place}: {problem or type(error).__name__}"
 
 
 for _kind, _pattern, _first in (

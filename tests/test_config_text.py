@@ -77,6 +77,36 @@ def test_read_yaml__refused(text: str, message: str) -> None:
     assert str(error.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: *hunter2", "line 1: found undefined alias"),
+        ("a: !hunter2!x 1", "line 1: found undefined tag handle"),
+        ("%TAG !hunter2! x\n%TAG !hunter2! x\n--- a", "line 2: duplicate tag handle"),
+        ("a: &hunter2 1\nb: &hunter2 2", "line 2: second occurrence"),
+        ("a: &'hunter2' 1", "line 1: expected alphabetic or numeric character"),
+        ("%YAML hunter2", "line 1: expected a digit"),
+        ("a: >hunter2", "line 1: expected chomping or indentation indicators"),
+        ('a: "\\xhunter2"', "line 1: expected escape sequence of 2 hexadecimal numbers"),
+        ("a: !%FFhunter2 x", "line 1: ScannerError"),
+        # No words of the text: what is wrong is still told.
+        ("a: 1\nhunter2\nb: 1", "line 3: could not find expected ':'"),
+        ("a:\n\t- hunter2", "line 2: found character '\\t' that cannot start any token"),
+        ("a: {b: hunter2]", "line 1: expected ',' or '}', but got ']'"),
+        ("a: 1\n b: hunter2", "line 2: mapping values are not allowed here"),
+        ("- a\nhunter2: 1", "line 2: expected <block end>, but found '?'"),
+        ("a: b\n- hunter2: 1", "line 2: expected <block end>, but found '-'"),
+        ("a: [hunter2\n", "line 2: expected ',' or ']', but got '<stream end>'"),
+    ],
+)
+def test_read_yaml__refused_without_its_words(text: str, message: str) -> None:
+    """Names that PyYAML would repeat, of aliases and handles, may be a secret's own words."""
+    with pytest.raises(ConfigTextError) as error:
+        read_yaml(text)
+
+    assert f"is not valid YAML, {message}" == str(error.value)
+
+
 @pytest.mark.parametrize("inside", ["[*a{0}, *a{0}, *a{0}]", "{{<<: [*a{0}, *a{0}, *a{0}]}}"])
 def test_read_yaml__a_billion(inside: str) -> None:
     """Aliases of aliases, also merged, are refused by what they would become."""
