@@ -15,6 +15,7 @@ import json
 import statistics
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -100,6 +101,15 @@ def connections(lines: Iterable[str], port: int) -> int:
     return sum(len(row) > 3 and row[2].endswith(wanted) and row[3] == _ESTABLISHED for row in rows)
 
 
+def held(pid: int) -> Counter[str]:
+    """Return the descriptors of a process by what they are: a path, or `socket` and the like."""
+    found: Counter[str] = Counter()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found[str(entry.readlink()).partition(":")[0]] += 1
+    return found
+
+
 def alarms(lines: Iterable[str]) -> list[str]:
     """Return the lines of a log that tell of a failure of the proxy itself."""
     return [line for line in lines if any(alarm in line for alarm in _ALARMS)]
@@ -114,6 +124,8 @@ class Soak:
         self._directory = directory
         self._began = time.monotonic()
         self.samples: list[Sample] = []
+        self.open: list[Counter[str]] = []
+        """What was open at each rest."""
         self.tally = Tally()
 
     def sample(self) -> Sample:
@@ -131,6 +143,7 @@ class Soak:
     async def rest(self) -> Sample:
         """Wait until what is kept open for a while is closed, and look."""
         await asyncio.sleep(_REST)
+        self.open.append(held(self._ours.pid))
         return await asyncio.to_thread(self.sample)
 
     async def load(self, seconds: float, visitors: int, pause: float) -> None:
@@ -210,6 +223,7 @@ def report(soak: Soak, before: Sample, after: Sample, minutes: float) -> tuple[s
     left = [
         name for name in ("descriptors", "tasks") if getattr(after, name) > getattr(before, name)
     ]
+    opened = soak.open[-1] - soak.open[0]
     rests = [
         (name, _text(name, getattr(before, name)), _text(name, getattr(after, name)))
         for name in ("memory", "descriptors", "tasks", "upstream")
@@ -219,7 +233,8 @@ def report(soak: Soak, before: Sample, after: Sample, minutes: float) -> tuple[s
         table(("under load", "first third", "last third", "growth", "≤ 3 %"), rows),
         table(("at rest", "before", "after"), rests),
         table(("visits", "all", "answered", "faults"), soak.tally.rows()),
-        f"left behind at rest: {', '.join(left) or 'nothing'}",
+        f"left behind at rest: {', '.join(left) or 'nothing'}; "
+        f"opened since: {', '.join(sorted(opened.elements())) or 'nothing'}",
         f"wrong: {len(soak.tally.wrong)}",
         *soak.tally.wrong,
     ]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from typing import TYPE_CHECKING
+
 import pytest
 
 from bench.mixed import Tally
-from bench.soak import Growth, Sample, alarms, connections, growths
+from bench.soak import Growth, Sample, alarms, connections, growths, held
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TCP = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -51,6 +58,16 @@ def test_growths__too_few() -> None:
 def test_growth__three_percent(first: float, last: float, flat: bool) -> None:
     """Up to 3 % more is flat, and so is less."""
     assert flat == Growth("memory", first, last).is_flat
+
+
+def test_held__by_what_it_is(tmp_path: Path) -> None:
+    """Open files count by their path, sockets all as one kind."""
+    file = tmp_path / "some file"
+    with file.open("w"), socket.socket(), socket.socket():
+        found = held(os.getpid())
+
+    assert 1 == found[str(file)]
+    assert found["socket"] >= 2
 
 
 def test_connections__established_to_the_port() -> None:
