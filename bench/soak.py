@@ -233,7 +233,7 @@ def report(soak: Soak, before: Sample, after: Sample, minutes: float) -> tuple[s
         table(("under load", "first third", "last third", "growth", "≤ 3 %"), rows),
         table(("at rest", "before", "after"), rests),
         table(("visits", "all", "answered", "faults"), soak.tally.rows()),
-        f"left behind at rest: {', '.join(left) or 'nothing'}; "
+        f"left behind at rest: {', '.join(left) or 'nothing'}",
         f"opened since: {', '.join(sorted(opened.elements())) or 'nothing'}",
         f"wrong: {len(soak.tally.wrong)}",
         *soak.tally.wrong,
