@@ -126,14 +126,19 @@ class AdminPort(_Section, frozen=True):
 
 
 class Timeouts(_Section, frozen=True):
-    """How long the upstream may be silent; there is no limit on a whole transfer."""
+    """How long the upstream may be silent; there is no limit on a whole transfer.
+
+    `commit` is for the reply to an upload or a deletion, once it is sent: a registry says
+    nothing while it checks or copies a large layer.
+    """
 
     connect: Seconds = Seconds(10.0)
     idle: Seconds = Seconds(60.0)
+    commit: Seconds = Seconds(600.0)
 
     def __post_init__(self) -> None:
         """Refuse what no upstream could meet; msgspec adds the key path."""
-        if not all((self.connect, self.idle)):
+        if not all((self.connect, self.idle, self.commit)):
             raise ValueError("a timeout of nothing would end every request")
 
 
@@ -288,7 +293,9 @@ class Inventory(_Section, frozen=True):
     It is kept in the durable store if there is one, at most `max_entries` clients and
     repositories, each until `retention` after it was last seen. `hash_addresses` lists clients
     by a hash of their address, keyed with the signing key. `trust_forwarded_for` takes the
-    address from the last hop of X-Forwarded-For, for a proxy in front that sets it.
+    address from the last hop of X-Forwarded-For, for a proxy in front that sets it; under
+    overload it is this address that shares places then (docs/operating.md#overload), whether
+    the list is `enabled` or not.
     """
 
     enabled: bool = True
