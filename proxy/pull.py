@@ -8,6 +8,8 @@ Two laws hold here:
 - What was asked for by digest is never translated.
 """
 
+from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from proxy.translate.client import Client
 
 _MOST_SEEN: Final = 10_000
+_UNHEEDED_SECONDS: Final = 600.0
 _LONGEST_OTHERS: Final = 500  # a client may name as many types as it likes, not fill the memory
 
 
@@ -55,13 +58,21 @@ class _Seen(msgspec.Struct, frozen=True):
 class Puller:
     """Answers pulls of manifests; one for the whole process."""
 
-    def __init__(self, sources: Sources, store: Store, key: SigningKey) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        store: Store,
+        key: SigningKey,
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._sources = sources
         self._store = store
         self._translator = Translator(sources, store, key)
         self._seen: LRUCache[tuple[Repository, Tag, Client], _Seen] = LRUCache(_MOST_SEEN)
         self._flights: Flights[Answer | Document] = Flights()
-        self._asks_for_news = True
+        self._clock = clock
+        self._asks_for_news_from = 0.0
 
     async def by_tag(self, request: PullRequest, tag: Tag) -> Answer:
         """Answer a pull by tag: as stored, or translated for this client.
@@ -87,7 +98,8 @@ class Puller:
     async def _ask(self, request: PullRequest, tag: Tag) -> Answer | Document:
         """Ask the upstream for what the tag has; if that is no news, return the answer at once."""
         seen = None
-        if self._asks_for_news and request.method == "GET" and not request.query:
+        heeded = self._clock() >= self._asks_for_news_from
+        if heeded and request.method == "GET" and not request.query:
             seen = self._seen.get((request.repository, tag, request.client))
         if seen is None:
             return await self._sources.ask(request, tag)
@@ -107,8 +119,9 @@ class Puller:
             return await self._sources.ask(request, tag)
         document = await self._sources.ask(request, tag, unless=seen.digest)
         if document.status != 304:
-            # An upstream that sends what it was told to be known will do so again.
-            self._asks_for_news = document.status != 200 or digest_of(document.body) != seen.digest
+            if document.status == 200 and digest_of(document.body) == seen.digest:
+                # An upstream, or one of its servers, that does not heed what is known.
+                self._asks_for_news_from = self._clock() + _UNHEEDED_SECONDS
             return document
         if document.headers.get("Docker-Content-Digest", seen.digest) != seen.digest:
             return await self._sources.ask(request, tag)

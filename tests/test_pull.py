@@ -8,6 +8,7 @@ import json
 import msgspec
 import pytest
 
+from proxy.app import connected
 from proxy.errors import (
     DigestMismatch,
     NoPlatform,
@@ -16,14 +17,20 @@ from proxy.errors import (
     UpstreamInvalid,
     ZstdLayer,
 )
+from proxy.metrics import Metrics
+from proxy.pull import Puller
+from proxy.sources import Sources
 from proxy.spec.digest import Digest, digest_of
 from proxy.spec.media_types import MediaType
 from proxy.spec.reference import Repository, Tag
+from proxy.store.memory import MemoryEntries
 from proxy.store.record import CREATED_BY
+from proxy.store.translations import Translations
 from tests.images import Image, Index, Schema1, make_image, make_index, make_schema1, push
 from tests.images import verify_schema1 as verified
 from tests.pulling import pulling, request
 from tests.registry import ANONYMOUS, Registry, TokenAuth
+from tests.running import KEY, config_for
 
 TAG = Tag("1")
 STORED: dict[str, Image | Schema1] = {
@@ -194,16 +201,22 @@ async def test_by_tag__unchanged_but_of_another_digest(registry: Registry) -> No
 
 
 async def test_by_tag__upstream_that_sends_what_is_known(registry: Registry) -> None:
-    """An upstream that does not heed the condition is not given one again."""
+    """An upstream that does not heed the condition is given none for ten minutes."""
     image = STORED["oci"]
     assert isinstance(image, Image)
     await push(registry, "lib/app", TAG, image)
     whole = {"Content-Type": image.media_type, "ETag": f'"{digest_of(image.manifest)}"'}
     registry.fault("GET", "/manifests/", status=200, body=image.manifest, headers=whole)
-    async with pulling(registry) as puller:
+    now = [0.0]
+    async with connected(config_for(registry.url), KEY, Metrics()) as connections:
+        store = Translations(MemoryEntries(1 << 20))
+        sources = Sources(connections.upstream, store, config_blob_limit=1 << 20, index_limit=256)
+        puller = Puller(sources, store, KEY, clock=lambda: now[0])
         answers = [await puller.by_tag(request("schema2"), TAG) for _ in range(4)]
+        now[0] = 600.0
+        answers.append(await puller.by_tag(request("schema2"), TAG))
 
-    assert [False, True, False, False] == [
+    assert [False, True, False, False, True] == [
         "If-None-Match" in asked.headers for asked in registry.requests
     ]
     assert 1 == len({answer.body for answer in answers})
