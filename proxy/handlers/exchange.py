@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from proxy.spec.http_headers import end_to_end
-from proxy.upstream.client import Stream
+from proxy.upstream.stream import Stream
 
 # What aiohttp adds to a reply that does not have it; a relayed one stays as it was.
 _ADDED_BY_SERVER: Final = ("Server", "Content-Type")
@@ -28,7 +28,7 @@ _PORTS: Final = {"http": ":80", "https": ":443"}
 # As RFC 3986 has it, without user information; Location and Link are built from it.
 HOST: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _BODYLESS: Final = frozenset({204, 304})
-_SMALL: Final = 64 << 10  # bytes of a body that may wait until it is whole
+_SMALL: Final = 64 << 10  # bytes of a body that are written at once
 _LINK_TARGET: Final = re.compile(r"<([^<>]*)>")
 _MOST_LINKS: Final = 64  # a registry sends one: the next page
 
@@ -160,11 +160,9 @@ async def relay(
     The stream is closed in any case. A body that ends early raises: a small one before the
     reply has begun, so that the client is told; later the middleware cuts the connection.
     """
-    keep_as_is(request, headers)
     if _is_small(request, status, headers):
-        body = await stream.read(_SMALL, "reply")
-        request[ACCESS].bytes_sent = len(body)
-        return web.Response(status=status, headers=headers, body=body)
+        return await send(request, status, headers, await stream.read(_SMALL, "reply"))
+    keep_as_is(request, headers)
     response = web.StreamResponse(status=status, headers=headers)
     try:
         request[REPLY] = response
@@ -176,8 +174,32 @@ async def relay(
     return response
 
 
+async def send(
+    request: web.Request, status: int, headers: CIMultiDict[str], body: bytes
+) -> web.StreamResponse:
+    """Send a reply whose body is here: a small one with its head, any other as it is taken.
+
+    A small one is only returned. Of a large one nothing is left to do: aiohttp would write it
+    when the request has given back its place and has been logged, and copy what is not taken.
+    """
+    keep_as_is(request, headers)
+    if len(body) <= _SMALL:
+        request[ACCESS].bytes_sent = len(body)
+        return web.Response(status=status, headers=headers, body=body)
+    response = request[REPLY] = web.StreamResponse(status=status, headers=headers)
+    await response.prepare(request)
+    for start in range(0, len(body), _SMALL):
+        piece = memoryview(body)[start : start + _SMALL]
+        await response.write(piece)
+        request[ACCESS].bytes_sent += len(piece)
+    await response.write_eof()
+    return response
+
+
 async def _send_body(request: web.Request, response: web.StreamResponse, stream: Stream) -> None:
     access, client = request[ACCESS], request.transport
+    # Of a reply in chunks, or up to the end of the connection, nothing goes past aiohttp.
+    length = None if response.chunked else response.content_length
 
     def sent(count: int) -> None:
         access.bytes_sent += count
@@ -190,8 +212,8 @@ async def _send_body(request: web.Request, response: web.StreamResponse, stream:
     async for piece in stream:
         await response.write(piece)
         sent(len(piece))
-        if client is not None:
-            await stream.splice(client, sent)
+        if client is not None and length is not None:
+            await stream.splice(client, length - access.bytes_sent, sent)
 
 
 def _is_small(request: web.Request, status: int, headers: CIMultiDict[str]) -> bool:

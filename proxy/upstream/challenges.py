@@ -14,7 +14,8 @@ from proxy import __version__
 from proxy.errors import NotFound
 from proxy.flights import Flights
 from proxy.spec.challenge import bearer_challenge
-from proxy.upstream.client import Stream, UpstreamRegistry
+from proxy.upstream.client import UpstreamRegistry
+from proxy.upstream.stream import Stream
 from proxy.upstream.token_service import check_realm, with_query
 
 _PING: Final = "/v2/"

@@ -14,8 +14,8 @@ from cachetools import LRUCache
 from proxy.errors import Denied, UpstreamInvalid, UpstreamTimeout, UpstreamUnreachable
 from proxy.flights import Flights
 from proxy.upstream.auth import Credentials, Demand, Secret
-from proxy.upstream.client import Stream
 from proxy.upstream.credentials import Remembered
+from proxy.upstream.stream import Stream
 from proxy.upstream.token_service import Token, check_realm, token_dialogue
 from proxy.upstream.transport import AddressError
 

@@ -33,9 +33,9 @@ from proxy.spec.reference import is_referrers_tag, parse_reference, parse_reposi
 from proxy.translate.client import Settings, understand
 from proxy.translate.negotiate import plan
 from proxy.upstream.auth import Credentials, Demand, Secret
-from proxy.upstream.client import Stream
 from proxy.upstream.redirects import next_hop
 from proxy.upstream.scope import scope_of
+from proxy.upstream.stream import Stream
 from proxy.upstream.token_service import check_realm, token_dialogue
 from tests.fuzz.target import Target, lines_of, pairs_of, result_of, text_of
 

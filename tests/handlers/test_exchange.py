@@ -5,8 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import aiohttp
+import httpx
 import pytest
+from aiohttp import web
+from multidict import CIMultiDict
 
+from proxy.handlers.exchange import ACCESS, Access, relay
+from proxy.upstream.splice import Splicer
+from proxy.upstream.stream import Stream
+from proxy.upstream.transport import AiohttpTransport
 from tests.raw import Connection, raw_exchange, raw_server
 from tests.running import running
 
@@ -250,3 +258,39 @@ async def pieces_read(body: bytes) -> list[bytes]:
 async def test_relay__a_small_reply_is_one_write(size: int) -> None:
     """Head and body of a small reply come at once."""
     assert len(await pieces_read(b"x" * size)) == 1
+
+
+async def test_relay__what_is_framed_anew_is_not_spliced() -> None:
+    """A reply that has no length for its client is whole, in chunks, though the upstream's has."""
+    body = bytes(range(256)) * 8192
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+        for start in range(0, len(body), 1 << 16):
+            await connection.send(body[start : start + (1 << 16)])
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        request[ACCESS] = Access("id")
+        response = await transport.handle_async_request(httpx.Request("GET", server.url))
+        return await relay(request, 200, CIMultiDict(), Stream(response))
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    transport = AiohttpTransport(connect=60, idle=60, splicer=Splicer())
+    try:
+        host, port, *_ = runner.addresses[0]
+        async with (
+            raw_server(talk) as server,
+            aiohttp.ClientSession() as session,
+            session.get(f"http://{host}:{port}/") as reply,
+        ):
+            assert "chunked" == reply.headers["Transfer-Encoding"]
+            assert body == await reply.read()
+    finally:
+        await transport.aclose()
+        await runner.cleanup()

@@ -13,8 +13,8 @@ import pytest
 from proxy.errors import Denied, Overloaded
 from proxy.upstream.auth import Credentials, Secret
 from proxy.upstream.authorizing import AuthorizingTransport
-from proxy.upstream.client import Stream
 from proxy.upstream.deadline import DeadlineTransport
+from proxy.upstream.stream import Stream
 from proxy.upstream.transport import AiohttpTransport
 from tests.images import make_image, push, sha256
 from tests.raw import Connection, raw_server

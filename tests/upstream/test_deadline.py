@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from proxy.errors import UpstreamTimeout
-from proxy.upstream.client import Stream
 from proxy.upstream.deadline import DeadlineTransport
+from proxy.upstream.stream import Stream
 from proxy.upstream.transport import AiohttpTransport
 from tests.raw import Connection, raw_server
 
@@ -23,10 +23,15 @@ CONTINUE = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 
 
 @asynccontextmanager
-async def hasty(idle: float = 0.2) -> AsyncIterator[DeadlineTransport]:
-    """Give a transport whose deadline comes before any of the connection's own timeouts."""
-    inner = AiohttpTransport(connect=60, idle=60)
-    transport = DeadlineTransport(inner, connect=0.0, idle=idle)
+async def hasty(
+    idle: float = 0.2, *, commit: float | None = None, silence: float = 60
+) -> AsyncIterator[DeadlineTransport]:
+    """Give a transport whose deadline comes before any of the connection's own timeouts.
+
+    Those of `silence` seconds may come first where a longer one is to stand in their place.
+    """
+    inner = AiohttpTransport(connect=60, idle=silence)
+    transport = DeadlineTransport(inner, connect=0.0, idle=idle, commit=commit)
     try:
         yield transport
     finally:
@@ -153,6 +158,76 @@ async def test_upload__no_reply_to_it() -> None:
     async with raw_server(talk) as server, hasty() as transport:
         with pytest.raises(httpx.ReadTimeout):
             await put(transport, server.url, short())
+
+
+@pytest.mark.parametrize("body", [b"", b"data"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
+async def test_commit__may_take_longer(method: str, body: bytes) -> None:
+    """What has something done is answered late, with a body or without; the reply is read."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await asyncio.sleep(0.5)
+        await connection.send(OK)
+
+    async with raw_server(talk) as server, hasty(0.1, commit=60, silence=0.1) as transport:
+        request = httpx.Request(method, server.url, content=body)
+        response = await transport.handle_async_request(request)
+
+        assert b"ok" == await Stream(response).read(100, "reply")
+
+
+@pytest.mark.parametrize("length", ["", "Content-Length: 4\r\n"])
+async def test_commit__never_answered(length: str) -> None:
+    """That time has an end too."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.silence()
+
+    headers = {"Content-Length": "4"} if length else {}
+    async with raw_server(talk) as server, hasty(0.1, commit=0.2) as transport:
+        content = b"data" if length else None
+        with pytest.raises(httpx.ReadTimeout):
+            await transport.handle_async_request(
+                httpx.Request("DELETE", server.url, headers=headers, content=content)
+            )
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["application/x-www-form-urlencoded", "Application/X-Www-Form-Urlencoded; charset=utf-8"],
+)
+async def test_commit__a_token_is_none(media_type: str) -> None:
+    """A form that asks for a token has no more time than a GET."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.silence()
+
+    async with raw_server(talk) as server, hasty(0.1, commit=60) as transport:
+        headers = {"Content-Type": media_type}
+        with pytest.raises(httpx.ReadTimeout):
+            async with asyncio.timeout(30):
+                await transport.handle_async_request(
+                    httpx.Request("POST", server.url, headers=headers, content=b"a=b")
+                )
+
+
+async def test_commit__silence_within_the_reply() -> None:
+    """Once the reply has begun its silence is limited as that of any other."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await connection.silence()
+
+    async with raw_server(talk) as server, hasty(commit=60, silence=0.1) as transport:
+        request = httpx.Request("PUT", server.url, content=b"data")
+        response = await transport.handle_async_request(request)
+        with pytest.raises(httpx.ReadTimeout):
+            async with asyncio.timeout(30):
+                await anext(aiter(response.stream))  # type: ignore[arg-type]  # it is async here
 
 
 async def test_upload__the_client_takes_its_time() -> None:

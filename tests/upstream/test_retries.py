@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from proxy.app import build
 from proxy.handlers.middleware import METRICS
 from proxy.serving import serving
-from proxy.upstream.client import Stream
 from proxy.upstream.retries import RetryingTransport, told_wait
+from proxy.upstream.stream import Stream
 from proxy.upstream.transport import AddressError, AiohttpTransport, TlsError
 from tests.images import make_image, push
 from tests.peers import free_port
