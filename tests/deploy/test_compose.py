@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from proxy.config import Listen, parse
+from tests.deploy.memory import worst_case
 from tests.deploy.programs import DEPLOY, ROOT, call, output, program
 
 if TYPE_CHECKING:
@@ -80,5 +81,6 @@ def test_compose__config_fits(project: dict[str, Any]) -> None:
     assert str(DIRECTORY / "config.yaml") == mounts["/etc/regshim/config.yaml"]["source"]
     assert urlsplit(config.upstream.url).hostname in project["services"]
     assert "volume" == mounts["/var/lib/regshim"]["type"]
+    assert worst_case(config) <= int(service["mem_limit"])
     assert str(config.translate.signing_key_file).startswith("/var/lib/regshim/")
     assert {"context": str(ROOT), "dockerfile": "deploy/Dockerfile"} == service["build"]

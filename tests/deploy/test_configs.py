@@ -9,7 +9,8 @@ import pytest
 
 from proxy.config import parse
 from proxy.errors import ConfigError
-from tests.deploy.programs import DEPLOY
+from tests.deploy.memory import FORMULA
+from tests.deploy.programs import DEPLOY, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +47,13 @@ def test_image_config__asks_for_the_upstream() -> None:
     """Without the variable the start is refused, and the message names what is missing."""
     with pytest.raises(ConfigError, match="upstream"):
         parse(IMAGE.read_text(encoding="utf-8"), {})
+
+
+def test_memory__docs_have_the_formula() -> None:
+    """Whoever sets other bounds finds what the ones here were made with."""
+    text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+
+    assert FORMULA in text
 
 
 def test_deploy__carries_no_secret() -> None:

@@ -11,6 +11,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
 from proxy.config import Config, Listen, parse
+from tests.deploy.memory import quantity, worst_case
 from tests.deploy.programs import helm_documents, kustomized
 from tests.deploy.resources import (
     CUSTOM,
@@ -75,6 +76,7 @@ EVERYTHING: dict[str, Any] = {
     "affinity": {"nodeAffinity": {}},
     "priorityClassName": "high",
     "env": [{"name": "REGSHIM_LOG__LEVEL", "value": "debug"}],
+    "resources": {"limits": {"memory": "2Gi"}},  # for two workers
     "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
     "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/regshim-ca", "readOnly": True}],
 }
@@ -216,6 +218,14 @@ def test_config__is_accepted_and_its_ports_are_those_of_the_pod(
         assert "0.0.0.0" == config.admin.host  # the kubelet asks from outside the pod
         # A sidecar is for its own pod: no port of the pod, and nobody else can connect.
         assert (config.listen.port in ports) != config.listen.is_loopback
+
+
+def test_config__bounds_keep_to_the_memory(documents: Sequence[Document]) -> None:
+    """As many slow clients as the config lets in do not get the container killed."""
+    for pod, container in proxies(documents):
+        allowed = quantity(container["resources"]["limits"]["memory"])
+
+        assert worst_case(_config(documents, pod, container)) <= allowed
 
 
 def test_config__files_that_it_names_are_mounted(documents: Sequence[Document]) -> None:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.config import Listen
+from proxy.config import Listen, parse
+from tests.deploy.memory import quantity, worst_case
 from tests.deploy.programs import DEPLOY, call, output
 from tests.images import make_image, push, verify_schema1
 from tests.peers import free_port, require_peer
@@ -99,6 +100,14 @@ def test_unit__has_room_to_stop_and_a_place_for_its_state() -> None:
     assert ["regshim"] == values("StateDirectory")
     assert "/var/lib/regshim/" in config
     assert ["/bin/kill -HUP $MAINPID"] == values("ExecReload")
+
+
+def test_unit__memory_is_enough_for_its_config() -> None:
+    """As many slow clients as the config lets in do not get the service killed."""
+    config = parse((DEPLOY / "systemd" / "config.yaml").read_text(encoding="utf-8"), {})
+    (allowed,) = values("MemoryMax")
+
+    assert worst_case(config) <= quantity(allowed)
 
 
 @pytest.mark.peer
