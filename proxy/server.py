@@ -23,7 +23,7 @@ from proxy.config import Config, load
 from proxy.errors import ConfigError
 from proxy.keyfile import load_or_create
 from proxy.translate.jws import SigningKey
-from proxy.workers import WORKER, Supervisor, read_order
+from proxy.workers import WORKER, Supervisor, read_accepted, read_order
 
 _UNUSABLE: Final = 2
 
@@ -34,11 +34,12 @@ def main(config_file: Path) -> int:
     2, and a line on standard error, if the config or what it names cannot be used.
     """
     try:
-        reread = partial(load, config_file, os.environ)
         if WORKER in os.environ:
             order = read_order(sys.stdin.buffer)
             key = SigningKey.from_pem(order.key)
+            reread = partial(read_accepted, order.accepted)
             return _serve(order.config, key, reread, supervised_by=sys.stdin.fileno())
+        reread = partial(load, config_file, os.environ)
         config = reread()
         key = load_or_create(config.translate.signing_key_file)
         if config.listen.workers == 1:

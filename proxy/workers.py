@@ -4,9 +4,10 @@ The kernel spreads connections over processes that listen on one port (SO_REUSEP
 supervisor starts them, starts a dead one again, later each time it dies soon, and hands on
 what it is told: to stop, to cut, to reload. It serves nothing itself.
 
-Law: all workers serve one config, that in effect. A config that cannot be used reaches none of
-them, and a worker that is started again is given what the others serve, not what stands in the
-file by then.
+Law: all workers serve one config, that in effect. The supervisor alone reads the config file; a
+config that cannot be used reaches no worker, and whatever stands in the file by then, a worker
+that is started again or told to reload is given what the others serve. Certificate and htpasswd
+file are checked here, but each worker reads them for itself: they must be put in place whole.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 import structlog
@@ -48,11 +50,13 @@ class Order(NamedTuple):
     """What a worker is told at its start: the signing key, PEM, and the config in effect.
 
     A key that is kept nowhere must be the same in all of them, or a client would see
-    signatures change from pull to pull.
+    signatures change from pull to pull. In the file `accepted` is the config in effect from
+    then on.
     """
 
     key: bytes
     config: Config
+    accepted: Path
 
 
 class Supervisor:
@@ -69,6 +73,7 @@ class Supervisor:
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = Stopping()
         self._lock = -1
+        self._accepted = Path()
 
     async def run(self) -> int:
         """Run the workers; return the exit code: 0, or 1 if one did not end well.
@@ -83,6 +88,8 @@ class Supervisor:
             for host, port in ((listen.host, listen.port), (admin.host, admin.port)):
                 stack.enter_context(_reserved(host, port))
             directory, self._lock = stack.enter_context(scratch("regshim-metrics-"))
+            self._accepted = directory / "config"
+            self._write(self._reloader.config).replace(self._accepted)
             environment = os.environ | {MULTIPROCESS_DIRECTORY: str(directory)}
             beside = [
                 asyncio.create_task(self._reloader.run()),
@@ -105,11 +112,22 @@ class Supervisor:
             except ConfigError as error:
                 raise ConfigError(f"listen.htpasswd: {error}") from None
 
+        try:
+            draft = self._write(config)
+        except OSError as error:
+            raise ConfigError(f"the workers cannot be told: {error}") from error
+
         def change() -> None:
+            draft.replace(self._accepted)
             set_level(config.log.level)
             self._hand_on(signal.SIGHUP)
 
         return change
+
+    def _write(self, config: Config) -> Path:
+        draft = self._accepted.with_suffix(".draft")
+        draft.write_bytes(pickle.dumps(config))
+        return draft
 
     async def _end(self, grace: float) -> None:
         """Hand on what ends the workers; kill those that outlive it."""
@@ -159,9 +177,10 @@ class Supervisor:
         self._running[number] = process
         if self._stopping.asked.is_set():
             process.send_signal(signal.SIGTERM)
+        order = Order(self._key, self._reloader.config, self._accepted)
         if process.stdin is not None:
             # Left open: a worker whose standard input ends knows that nobody looks after it.
-            process.stdin.write(pickle.dumps(Order(self._key, self._reloader.config)))
+            process.stdin.write(pickle.dumps(order))
         await process.wait()
         if process.stdin is not None:
             process.stdin.close()
@@ -202,3 +221,13 @@ def read_order(stream: BinaryIO) -> Order:
         raise ConfigError("nobody told this worker what to serve") from None
     assert isinstance(order, Order)  # noqa: S101  it is of the same version
     return order
+
+
+def read_accepted(path: Path) -> Config:
+    """Return the config that the supervisor has accepted; ConfigError if it is gone."""
+    try:
+        config = pickle.loads(path.read_bytes())  # noqa: S301  in a directory of this user's alone
+    except OSError as error:
+        raise ConfigError(f"nobody tells this worker what to serve: {error}") from error
+    assert isinstance(config, Config)  # noqa: S101  it is of the same version
+    return config

@@ -194,6 +194,20 @@ async def test_workers__reload_together(registry: Registry, tmp_path: Path) -> N
     assert {2} == answers
 
 
+async def test_workers__serve_what_was_accepted(registry: Registry, tmp_path: Path) -> None:
+    """What stands in the config file reaches no worker before the supervisor has taken it."""
+    async with telling(tmp_path, registry.url, listen={"workers": WORKERS}) as served:
+        await ready(served)
+        served.configure(translate={"no_accept": "stored"})
+        os.kill(workers_of(served)[0], signal.SIGHUP)
+        alone = await served.line("reloaded")
+        served.process.send_signal(signal.SIGHUP)
+        for _ in range(1 + WORKERS):
+            await served.line("reloaded", changed=["translate.no_accept"])
+
+    assert [] == alone["changed"]
+
+
 async def test_workers__reloaded_while_they_start(registry: Registry, tmp_path: Path) -> None:
     """A SIGHUP for workers that do not listen yet is kept for them; it ends none."""
     listen = {"workers": WORKERS}
