@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import structlog
 from aiohttp import web
 
 from proxy import __version__
@@ -58,8 +59,10 @@ from proxy.upstream.credentials import Read, docker_config, password_file
 from proxy.upstream.deadline import DeadlineTransport
 from proxy.upstream.reach import Reach
 from proxy.upstream.retries import RetryingTransport
-from proxy.upstream.splice import Splicer
+from proxy.upstream.splice import Splicer, can_splice
 from proxy.upstream.transport import AiohttpTransport
+
+log: Final = structlog.get_logger("upstream")
 
 _Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _MANIFESTS: Final = web.AppKey("manifests", Manifests)
@@ -247,7 +250,7 @@ async def connected(
         AiohttpTransport,
         connect=timeouts.connect,
         idle=timeouts.idle,
-        splicer=Splicer() if config.upstream.splice else None,
+        splicer=_splicer(config),
     )
     reach = Reach(
         url,
@@ -255,7 +258,9 @@ async def connected(
         others=connecting(tls=tls_of_others, dial=neighbourhood.check),
     )
     transport = RetryingTransport(
-        DeadlineTransport(reach, connect=timeouts.connect, idle=timeouts.idle),
+        DeadlineTransport(
+            reach, connect=timeouts.connect, idle=timeouts.idle, commit=timeouts.commit
+        ),
         attempts=config.upstream.retries.attempts,
         within=config.upstream.retries.within,
         count=metrics.upstream_retry,
@@ -299,6 +304,15 @@ def _entries(cache: Cache, metrics: Metrics) -> tuple[Entries, Callable[[], str]
     guarded = GuardedEntries(durable, kind, timeout=cache.store_timeout, count=metrics.store)
     state = {True: f"{kind} works", False: f"{kind} fails; the log tells why"}
     return TieredEntries(memory, guarded), lambda: state[guarded.working]
+
+
+def _splicer(config: Config) -> Splicer | None:
+    if not config.upstream.splice:
+        return None
+    if not can_splice():
+        log.info("splicing is off", reason="the system does not splice TCP sockets")
+        return None
+    return Splicer(processes=config.listen.workers)
 
 
 def _own_credentials(upstream: Upstream) -> Read | None:

@@ -49,8 +49,9 @@ def end_to_end(
 ) -> Iterator[tuple[str, str]]:
     """Yield the headers that a proxy passes on, in order, but for those named in `without`.
 
-    Dropped are hop-by-hop headers and whatever `Connection` names. Names in `without` are in
-    lower case.
+    Dropped are hop-by-hop headers and whatever `Connection` names, but for what describes the
+    body: that is for all recipients (RFC 9110 7.6.1), and without its length a body would be
+    framed anew. Names in `without` are in lower case.
     """
     named = [(name.lower(), name, value) for name, value in headers]
     dropped = HOP_BY_HOP | without
@@ -61,5 +62,5 @@ def end_to_end(
     return (
         (name, value)
         for lower, name, value in named
-        if lower not in dropped and lower not in options
+        if lower not in dropped and (lower not in options or lower in REPRESENTATION)
     )

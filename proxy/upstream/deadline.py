@@ -3,36 +3,54 @@
 aiohttp's client limits the silence between two reads. That is not enough: a head that comes byte
 by byte, or interim replies (1xx) without end, are never silent; after an interim reply it does
 not look at the clock any more; and while a request body is sent nobody watches an upstream that
-has stopped to read it.
+has stopped to read it. And it is too much: a registry says nothing while it hashes a layer that
+was uploaded, or has object storage copy it, and that may take minutes.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Final
 
 import httpx
+
+_FORM: Final = "application/x-www-form-urlencoded"
 
 
 class DeadlineTransport(httpx.AsyncBaseTransport):
     """Sends requests through `transport` and waits only so long for each head.
 
     A head is there `connect + idle` seconds after the request was begun or, with a body, `idle`
-    after its last piece was sent. Each piece of a body is sent within `idle` seconds too; how long
-    the client takes to give it is not counted. Later than that it is httpx.ReadTimeout.
-    Whoever reads a body whole has twice `idle` for it: the extension `whole_within`.
+    after its last piece was sent; for a request that has something done, `commit` stands for
+    `idle` in both (as long, if it is None). Each piece of a body is sent within `idle` seconds
+    too; how long the client takes to give it is not counted. Later than that it is
+    httpx.ReadTimeout. Whoever reads a body whole has twice `idle` for it: the extension
+    `whole_within`.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, *, connect: float, idle: float) -> None:
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        connect: float,
+        idle: float,
+        commit: float | None = None,
+    ) -> None:
         self._transport = transport
         self._connect, self._idle = connect, idle
+        self._commit = idle if commit is None else commit
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return the reply once its head is there."""
-        deadline = asyncio.timeout(self._connect + self._idle)
+        patience = self._idle
+        if _has_something_done(request):
+            patience = self._commit
+            request.extensions["timeout"] = {"read": patience}
+        deadline = asyncio.timeout(self._connect + patience)
         try:
             async with deadline:
                 response = await self._transport.handle_async_request(
-                    self._watched(request, deadline)
+                    self._watched(request, deadline, patience)
                 )
         except TimeoutError as error:
             if not deadline.expired():
@@ -46,7 +64,9 @@ class DeadlineTransport(httpx.AsyncBaseTransport):
         """Close all connections."""
         await self._transport.aclose()
 
-    def _watched(self, request: httpx.Request, deadline: asyncio.Timeout) -> httpx.Request:
+    def _watched(
+        self, request: httpx.Request, deadline: asyncio.Timeout, patience: float
+    ) -> httpx.Request:
         headers = request.headers
         if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
             return request
@@ -55,18 +75,33 @@ class DeadlineTransport(httpx.AsyncBaseTransport):
             request.method,
             request.url,
             headers=headers.raw,
-            stream=_Watched(request.stream, deadline, self._idle),
+            stream=_Watched(request.stream, deadline, idle=self._idle, patience=patience),
             extensions=request.extensions,
         )
 
 
+def _has_something_done(request: httpx.Request) -> bool:
+    """Tell whether an upload is begun, stored or copied, or something deleted.
+
+    A form that is posted asks for a token, and somebody's pull waits for that.
+    """
+    is_form = request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == _FORM
+    return request.method not in {"GET", "HEAD"} and not (request.method == "POST" and is_form)
+
+
 class _Watched(httpx.AsyncByteStream):
-    """A request body that moves the deadline on with every piece."""
+    """A request body that moves the deadline on with every piece, and once more at its end."""
 
     def __init__(
-        self, stream: httpx.AsyncByteStream, deadline: asyncio.Timeout, idle: float
+        self,
+        stream: httpx.AsyncByteStream,
+        deadline: asyncio.Timeout,
+        *,
+        idle: float,
+        patience: float,
     ) -> None:
-        self._stream, self._deadline, self._idle = stream, deadline, idle
+        self._stream, self._deadline = stream, deadline
+        self._idle, self._patience = idle, patience
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
@@ -75,7 +110,7 @@ class _Watched(httpx.AsyncByteStream):
             self._move(loop.time() + self._idle)
             yield piece
             self._move(None)
-        self._move(loop.time() + self._idle)
+        self._move(loop.time() + self._patience)
 
     def _move(self, when: float | None) -> None:
         with suppress(RuntimeError):  # the reply is there before the end of this body, or never

@@ -11,7 +11,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Final, Self
 
 try:
@@ -23,7 +23,8 @@ else:
 
 # A pipe as it comes holds 16 pages: a system call for every 64 KiB at best. Larger ones take
 # half the processor time, but all pipes of a user have a limit of 16,384 pages unless it was
-# changed, and past it there are only such of two. So few are made large; 500 fit below it.
+# changed, and past it there are only such of two. So few are made large, by all processes
+# together; 500 of the others fit below it.
 _LARGE: Final = 512 << 10
 _MOST_LARGE: Final = 64
 _SMALLEST: Final = 64 << 10
@@ -42,38 +43,68 @@ class SourceSilent(SourceLost):
     """Nothing came for as long as may be waited."""
 
 
-class Splicer:
-    """Joins the sockets below transports; one per process, for it counts the large pipes."""
+def can_splice() -> bool:
+    """Tell whether this system lets bytes go from one TCP socket into another: tried once.
 
-    def __init__(self) -> None:
+    A kernel may not have the call, or a filter of system calls may refuse it; no file says so.
+    """
+    if not _HERE:
+        return False
+    try:
+        with ExitStack() as stack:
+            entry, source = _connected(stack)
+            target, _ = _connected(stack)
+            out, into = os.pipe2(os.O_CLOEXEC)
+            for end in (out, into):
+                stack.callback(os.close, end)
+            entry.send(b"x")
+            return _splice(source.fileno(), into, 1) == _splice(out, target.fileno(), 1) == 1
+    except OSError:
+        return False
+
+
+def _connected(stack: ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Return two sockets with a TCP connection between them; what is sent is there at once."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=1)) as listening:
+        near = stack.enter_context(socket.create_connection(listening.getsockname()))
+        far = stack.enter_context(listening.accept()[0])
+    return near, far
+
+
+class Splicer:
+    """Joins the sockets below transports; one per process, for it counts the large pipes.
+
+    `processes` is how many there are: the limit on pipes is the user's, not one's own.
+    """
+
+    def __init__(self, *, processes: int = 1) -> None:
         self._large = 0
+        self._most_large = _MOST_LARGE // processes
 
     def join(self, source: asyncio.Transport, target: asyncio.Transport) -> "Joint | None":
         """Return a joint of two sockets; None if either is more than a socket, or not empty.
 
         Close it in any case. It has descriptors of its own: a transport may be closed while
-        it lasts, but its connection ends only with it.
+        it lasts, but its connection ends only with it. OSError if there are no more
+        descriptors, or no more pipes worth having.
         """
         if not (_HERE and _is_plain(source) and _is_plain(target)):
             return None
         if target.get_write_buffer_size() > 0:
             return None
         with ExitStack() as stack:
-            try:
-                return Joint(
-                    source=_duplicate(source, stack),
-                    target=_duplicate(target, stack),
-                    pipe=self._pipe(stack),
-                    closing=stack.pop_all(),
-                )
-            except OSError:
-                return None  # there are no more descriptors, or no more pipes worth having
+            return Joint(
+                source=_duplicate(source, stack),
+                target=_duplicate(target, stack),
+                pipe=self._pipe(stack),
+                closing=stack.pop_all(),
+            )
 
     def _pipe(self, stack: ExitStack) -> tuple[int, int]:
         ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for end in ends:
             stack.callback(os.close, end)
-        if self._large < _MOST_LARGE:
+        if self._large < self._most_large:
             with suppress(PermissionError):
                 fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, _LARGE)
                 self._large += 1

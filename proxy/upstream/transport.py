@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -52,8 +53,9 @@ class AddressError(httpx.ConnectError):
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """Sends httpx requests through one aiohttp session; make it inside a running loop.
 
-    `connect` and `idle` are seconds: to connect, and between two reads. There is no limit
-    on the number of connections (who calls bounds that) nor on the time of a transfer.
+    `connect` and `idle` are seconds: to connect, and between two reads. A request's extension
+    `timeout` (httpx's) may have another `read` for the silence before its reply. There is no
+    limit on the number of connections (who calls bounds that) nor on the time of a transfer.
     `dial` is told each address before it is connected to, and may raise AddressRefused.
 
     With a `splicer` a reply has the extension `splice`: see `_Body.splice`.
@@ -74,12 +76,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             return socket.socket(family, kind, protocol)
 
         self._idle, self._splicer = idle, splicer
+        # `connect` is the whole way there: names, every address, TLS.
+        self._timeout = partial(aiohttp.ClientTimeout, connect=connect, sock_connect=connect)
         self._session = aiohttp.ClientSession(
             connector=Connector(
                 limit=0, ssl=tls or True, ttl_dns_cache=30, socket_factory=connecting
             ),
-            # `connect` is the whole way there: names, every address, TLS.
-            timeout=aiohttp.ClientTimeout(connect=connect, sock_connect=connect, sock_read=idle),
+            timeout=self._timeout(sock_read=idle),
             auto_decompress=False,
             skip_auto_headers=_NOT_ADDED,
             cookie_jar=aiohttp.DummyCookieJar(),  # one client's cookies are no other's
@@ -101,6 +104,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         chunked = headers.pop("transfer-encoding", None) is not None
         has_body = chunked or "content-length" in headers
         assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101  narrows httpx's type
+        patience = request.extensions.get("timeout", {}).get("read", self._idle)
         with _httpx_errors(request):
             response = await self._session.request(
                 request.method,
@@ -108,7 +112,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 headers=headers,
                 data=aiter(request.stream) if has_body else None,
                 allow_redirects=False,
+                timeout=self._timeout(sock_read=patience),
             )
+        if patience != self._idle:
+            _limit_silence(response, self._idle)
         # While a request is still being sent its connection belongs to aiohttp.
         splicer = None if has_body else self._splicer
         body = _Body(response, request, splicer=splicer, idle=self._idle)
@@ -156,17 +163,25 @@ class _Body(httpx.AsyncByteStream):
             if self._end is not None and self._end.done():
                 self._end.result()  # raises if it broke: aiohttp takes any end for the body's
 
-    async def splice(self, client: asyncio.Transport, moved: Callable[[int], None]) -> bool:
-        """Move what is left of the body into a client's socket, past this process.
+    async def splice(
+        self, client: asyncio.Transport, left: int, moved: Callable[[int], None]
+    ) -> bool:
+        """Move what is left of the body, `left` bytes, into a client's socket, past this process.
 
         False, and nothing has happened, unless both are plain sockets with nothing in between
-        and enough is left of a body of known length. `moved` is told of the bytes as they go;
-        ConnectionError if the client is lost. The connection ends with the body.
+        and so much, and enough, is left of a body of known length. `moved` is told of the bytes
+        as they go; ConnectionError if the client is lost. The connection ends with the body.
         """
-        left, upstream = self._left(), self._unread()
+        upstream = self._unread()
         if self._splicer is None or upstream is None or left < _WORTH_SPLICING:
             return False
-        joint = self._splicer.join(upstream, client)
+        if left != self._left():
+            return False  # the client was told of another body than the upstream's
+        try:
+            joint = self._splicer.join(upstream, client)
+        except OSError:
+            self._splicer = None  # what has run out is not asked for with every piece of a body
+            return False
         if joint is None:
             return False
         with joint, _httpx_errors_of_splicing(self._request):
@@ -214,6 +229,16 @@ def _end_of_connection(response: aiohttp.ClientResponse) -> asyncio.Future[None]
         # Whoever does not read to the end need not know how it came.
         end.add_done_callback(lambda end: end.cancelled() or end.exception())
     return end
+
+
+def _limit_silence(response: aiohttp.ClientResponse, seconds: float) -> None:
+    """Let the connection be silent for so long from now on, if more of the reply is to come."""
+    connection = response.connection
+    if connection is None or connection.protocol is None or response.content.is_eof():
+        return
+    connection.protocol.read_timeout = seconds
+    if connection.transport is not None and connection.transport.is_reading():
+        connection.protocol.start_timeout()
 
 
 def _url(request: httpx.Request) -> URL:

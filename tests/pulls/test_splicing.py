@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
+import resource
 from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,7 +45,8 @@ def way(request: pytest.FixtureRequest) -> Way:
 class Upstream:
     """Serves DATA's first `X-Size` bytes, `X-First` of them with the head and the rest on demand.
 
-    `ending` is what it does in the place of the rest; `behind` is sent behind each body.
+    `ending` is what it does in the place of the rest; `behind` is sent behind each body,
+    `lines` are further ones of each head.
     """
 
     def __init__(self) -> None:
@@ -51,6 +55,7 @@ class Upstream:
         self.left = asyncio.Event()
         self.ending = ""
         self.behind = b""
+        self.lines = b""
 
     async def talk(self, connection: Connection) -> None:
         """Answer the requests of a connection."""
@@ -64,7 +69,7 @@ class Upstream:
 
     async def _reply(self, connection: Connection, head: bytes, size: int, first: int) -> None:
         status = b"206 Partial Content" if b"\r\nrange:" in head.lower() else b"200 OK"
-        told = b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n" % (status, size)
+        told = b"HTTP/1.1 %b\r\nContent-Length: %d\r\n%b\r\n" % (status, size, self.lines)
         if head.startswith(b"HEAD"):
             await connection.send(told)
             return
@@ -221,6 +226,59 @@ def test_get__this_is_spliced() -> None:
         through(Way("asyncio", splice), test)
 
     assert {True: 1, False: 0} == found
+
+
+def test_get__connection_names_the_length(way: Way) -> None:
+    """An upstream cannot have its body framed anew by calling its length one of this hop."""
+
+    async def test(setting: Setting) -> None:
+        setting.upstream.lines = b"Connection: keep-alive, content-length\r\n"
+        for _ in range(2):
+            assert DATA == await get(setting, len(DATA), 100)
+
+    through(way, test)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, errno.EINVAL])
+def test_get__where_splicing_is_denied(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system refuses the call bodies are read and written, and none is cut."""
+
+    def refused(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    async def test(setting: Setting) -> None:
+        assert DATA == await get(setting, len(DATA), 100)
+
+    monkeypatch.setattr(os, "splice", refused)
+    through(Way("asyncio", splice=True), test)
+
+
+def test_get__without_descriptors_for_a_pipe(way: Way) -> None:
+    """With no descriptor left a body is read and written, to its end."""
+
+    async def test(setting: Setting) -> None:
+        client = setting.client
+        client.ask(400_000, 0)  # both connections are open before nothing more can be
+        setting.upstream.go_on.set()
+        await client.head()
+        await client.reader.readexactly(400_000)
+        client.ask(65537, 65537)
+        await client.head()
+        await client.reader.readexactly(65537)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(0)
+        os.close(free)
+        client.ask(len(DATA), 100)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            await client.head()
+            begun = await client.reader.readexactly(100)
+            setting.upstream.go_on.set()
+            assert DATA == begun + await client.reader.readexactly(len(DATA) - 100)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    through(way, test)
 
 
 def test_get__pipelined(way: Way) -> None:

@@ -41,6 +41,14 @@ def test_end_to_end__what_connection_names_is_dropped() -> None:
     assert list(end_to_end(headers)) == [("X-Three", "3")]
 
 
+def test_end_to_end__what_describes_the_body_is_for_all() -> None:
+    """Connection cannot take from a body its length, nor anything that tells what it is."""
+    headers = [("Content-Length", "1"), ("Content-Encoding", "gzip")]
+    named = ("Connection", "close, content-length, Content-Encoding")
+
+    assert headers == list(end_to_end([named, *headers]))
+
+
 def test_end_to_end__without() -> None:
     """What the caller does not want is dropped in any spelling; an iterator is read once."""
     headers = iter([("ETag", "x"), ("Etag", "y"), ("Date", "z")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import resource
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.upstream.splice import SourceEnded, SourceLost, SourceSilent, Splicer
+from proxy.upstream.splice import SourceEnded, SourceLost, SourceSilent, Splicer, can_splice
 from tests.certificates import Authority
 from tests.loops import LOOPS, run_on
 
@@ -362,27 +363,52 @@ def test_join__not_without_descriptors(loop: str) -> None:
     """Where the process may open nothing more there is no joint, and nothing is left open."""
 
     async def test(ends: Ends) -> None:
-        with no_more_descriptors():
-            assert Splicer().join(ends.source, ends.target) is None
+        with no_more_descriptors(), pytest.raises(OSError, match="Too many open files"):
+            Splicer().join(ends.source, ends.target)
 
     joined(loop, test)
 
 
-def test_join__large_pipes_are_few() -> None:
-    """So many pipes are large at a time, all others are as they come."""
+@pytest.mark.parametrize(("processes", "large"), [(1, 64), (3, 21), (64, 1)])
+def test_join__large_pipes_are_few(processes: int, large: int) -> None:
+    """So many pipes of all processes are large at a time, all others are as they come."""
 
     async def test(ends: Ends) -> None:
-        splicer = Splicer()
-        joints = [splicer.join(ends.source, ends.target) for _ in range(66)]
+        splicer = Splicer(processes=processes)
+        joints = [splicer.join(ends.source, ends.target) for _ in range(large + 2)]
         sizes = [fcntl.fcntl(joint._in, fcntl.F_GETPIPE_SZ) for joint in joints if joint]
-        assert [512 << 10] * 64 + [64 << 10] * 2 == sizes
-        for joint in joints[1:]:
+        assert [512 << 10] * large + [64 << 10] * 2 == sizes
+        for joint in joints:
             assert joint is not None
             joint.__exit__()
-        again = splicer.join(ends.source, ends.target)
-        assert again is not None
-        assert joints[0] is not None
-        with again, joints[0]:
-            assert 512 << 10 == fcntl.fcntl(again._in, fcntl.F_GETPIPE_SZ)
+            again = splicer.join(ends.source, ends.target)
+            assert again is not None
+            with again:
+                assert 512 << 10 == fcntl.fcntl(again._in, fcntl.F_GETPIPE_SZ)
 
     joined("asyncio", test)
+
+
+def test_can_splice__here() -> None:
+    """On Linux it can be done; trying leaves nothing open."""
+    before = descriptors()
+
+    assert can_splice()
+    assert before == descriptors()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, errno.EINVAL])
+def test_can_splice__denied(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the call is refused, by the kernel or a filter in front of it, that is found out."""
+    deny(number, monkeypatch)
+
+    assert not can_splice()
+
+
+def deny(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system refuse splice(2): only a filter for the whole process could do it really."""
+
+    def refused(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "splice", refused)
