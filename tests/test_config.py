@@ -72,7 +72,7 @@ def test_parse__every_key() -> None:
       ca_file: /etc/ca.pem
       client_cert_file: /client.crt
       client_key_file: /client.key
-      timeouts: {connect: 500ms, idle: 1.5m}
+      timeouts: {connect: 500ms, idle: 1.5m, commit: 1h}
       blob_redirects: pass
       splice: false
     translate:
@@ -109,7 +109,7 @@ def test_parse__every_key() -> None:
         ca_file=Path("/etc/ca.pem"),
         client_cert_file=Path("/client.crt"),
         client_key_file=Path("/client.key"),
-        timeouts=Timeouts(connect=Seconds(0.5), idle=Seconds(90.0)),
+        timeouts=Timeouts(connect=Seconds(0.5), idle=Seconds(90.0), commit=Seconds(3600.0)),
         blob_redirects="pass",
         splice=False,
     )
@@ -329,6 +329,7 @@ def test_example__is_the_default_with_every_key() -> None:
         ),
         ("upstream: {url: 'http://a', timeouts: {idle: 5}}", "upstream.timeouts.idle", "duration"),
         ("upstream: {url: 'http://a', timeouts: {idle: 0s}}", "upstream.timeouts", "of nothing"),
+        ("upstream: {url: 'http://a', timeouts: {commit: 0s}}", "upstream.timeouts", "of nothing"),
         (
             "upstream: {url: 'http://a', retries: {attempts: 0}}",
             "upstream.retries.attempts",

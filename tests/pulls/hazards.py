@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 IDLE = 2.0
 """Seconds of `upstream.timeouts` while a late hazard is played."""
+COMMIT = 3.0
+"""Seconds of `upstream.timeouts.commit` then: another time, so that it is seen which one it was."""
 HEADERS = 100 << 20
 PIECE = 64 << 10
 ARRIVES = 0.05
@@ -38,6 +40,8 @@ class Hazard:
     """Fields of a `Fault` of the in-process registry."""
     late: str = ""
     """The setting whose timeout ends it; empty if something else does."""
+    late_upload: str = ""
+    """The same of an upload, where that has another."""
     upstream: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the config's section `upstream`."""
     tls: bool = False
@@ -211,10 +215,15 @@ HAZARDS = [
         tls=True,
         hidden=("digest GET",),
     ),
-    Hazard("slow headers", {"talk": slow_head}, late="`connect` + `idle`"),
+    Hazard("slow headers", {"talk": slow_head}, late="`connect` + `idle`", late_upload="`commit`"),
     Hazard("slow body", {"talk": slow_body}, late="twice `idle`"),
-    Hazard("silence", {"talk": silence}, late="`idle`"),
-    Hazard("silence after 103", {"talk": silence_after_interim}, late="`connect` + `idle`"),
+    Hazard("silence", {"talk": silence}, late="`idle`", late_upload="`commit`"),
+    Hazard(
+        "silence after 103",
+        {"talk": silence_after_interim},
+        late="`connect` + `idle`",
+        late_upload="`commit`",
+    ),
     Hazard("silence mid-body", {"talk": silence_in_body}, late="`idle`"),
     Hazard(
         "Content-Length too short", {"talk": length_too_short}, hidden=("digest GET", "blob GET")
@@ -234,7 +243,12 @@ HAZARDS = [
     Hazard("500", status(500)),
     Hazard("502", status(502)),
     Hazard("503", status(503)),
-    Hazard("1xx now and then", {"talk": interim_now_and_then}, late="`connect` + `idle`"),
+    Hazard(
+        "1xx now and then",
+        {"talk": interim_now_and_then},
+        late="`connect` + `idle`",
+        late_upload="`commit`",
+    ),
     Hazard("1xx flood", {"talk": interim_without_end}),
     Hazard("100 MB of headers", {"talk": many_headers}),
     Hazard("100 MB in one header", {"talk": one_header}),

@@ -20,7 +20,7 @@ from proxy.app import build
 from proxy.handlers.middleware import METRICS
 from proxy.serving import serving
 from tests.images import make_image, sha256
-from tests.pulls.hazards import IDLE, NO_HOST, NO_NAME, NO_TLS, OWN, REFUSED, Hazard
+from tests.pulls.hazards import COMMIT, IDLE, NO_HOST, NO_NAME, NO_TLS, OWN, REFUSED, Hazard
 from tests.registry import Registry
 from tests.running import KEY, config_for
 
@@ -121,10 +121,15 @@ class Cell:
         return "in time" in self.outcome
 
     @property
+    def is_commit(self) -> bool:
+        """Whether the upstream may take longer to answer."""
+        return self.ask.method not in {"GET", "HEAD"}
+
+    @property
     def within(self) -> str:
         """How long it takes at most, as the table has it."""
         if self.is_late:
-            return self.hazard.late
+            return (self.is_commit and self.hazard.late_upload) or self.hazard.late
         if self.retries:
             return "`retries.within`"
         return "as long as bytes come" if self.hazard.name == "slow body" else "at once"
@@ -186,8 +191,9 @@ class Scene:
         scheme = "https" if self.hazard.tls else "http"
         host = NO_HOST if self.hazard.name == NO_NAME else "127.0.0.1"
         seconds = f"{IDLE if self.hazard.late else NEVER:g}s"
+        commit = f"{COMMIT if self.hazard.late else NEVER:g}s"
         upstream: dict[str, Any] = {
-            "timeouts": {"connect": seconds, "idle": seconds},
+            "timeouts": {"connect": seconds, "idle": seconds, "commit": commit},
             "retries": {"attempts": 2, "within": "20s"},
         }
         if self.hazard.tls:

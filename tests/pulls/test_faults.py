@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from tests.certificates import Authority
 from tests.processes import serving
-from tests.pulls.hazards import HAZARDS, HEADERS, IDLE, INTERIM, Hazard
+from tests.pulls.hazards import COMMIT, HAZARDS, HEADERS, IDLE, INTERIM, Hazard
 from tests.pulls.scenes import ASKS, Cell, Pairs, Reply, Scene, play
 from tests.raw import Connection, raw_server
 
@@ -72,7 +72,8 @@ def look_at(
     """Add what was logged to a cell, and which laws it breaks."""
     cell.outcome = str(logged[request_id]["translation"])
     reply = cell.reply
-    if cell.is_late and cell.seconds < 0.9 * IDLE:
+    least = COMMIT if cell.within == "`commit`" else IDLE
+    if cell.is_late and cell.seconds < 0.9 * least:
         cell.broken.append("a timeout came too early")
     if cell.is_late and not cell.hazard.late:
         cell.broken.append("a timeout ended what something else should have")
