@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from proxy.answer import Answer, PullRequest, Served
 from proxy.errors import NotTranslatable
-from proxy.handlers.exchange import ACCESS, VARY, keep_as_is, upstream_headers
+from proxy.handlers.exchange import ACCESS, VARY, keep_as_is, send, upstream_headers
 from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.recording import Recorder
 from proxy.handlers.routing import ManifestRoute
@@ -83,7 +83,7 @@ class Manifests:
                 raise
         if answer.manifest is not None:
             self._recorder.sent(request, route, client, answer.manifest)
-        return self._response(request, answer)
+        return await self._response(request, answer)
 
     def _client(self, request: web.Request) -> Client:
         """Return what the client understands; a fleet is a few kinds of clients, all day."""
@@ -96,7 +96,7 @@ class Manifests:
                 self._clients[accept, user_agent] = client
         return client
 
-    def _response(self, request: web.Request, answer: Answer) -> web.Response:
+    async def _response(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         served = answer.manifest
         access = request[ACCESS]
         if served is None:
@@ -115,11 +115,10 @@ class Manifests:
                 return web.Response(status=304, headers=headers)
             headers["Content-Type"] = served.media_type
             headers["Content-Length"] = str(served.size)
-        keep_as_is(request, headers)
         if request.method == "HEAD":
+            keep_as_is(request, headers)
             return web.Response(status=answer.status, headers=headers)
-        access.bytes_sent = len(answer.body)
-        return web.Response(status=answer.status, headers=headers, body=answer.body)
+        return await send(request, answer.status, headers, answer.body)
 
 
 def _describe(headers: CIMultiDict[str], served: Served) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.app import build, build_admin
 from proxy.serving import serving
 from tests.images import make_image, push
+from tests.pulling import OCI
 from tests.raw import Connection, raw_server
 from tests.running import KEY, config_for, running
 
@@ -186,3 +189,41 @@ async def test_overload__place_of_a_transfer(http: aiohttp.ClientSession, end: s
                     assert (2 << 20, "whole") == (len(await reply.read()), end)
                 except aiohttp.ClientPayloadError:
                     assert "cut" == end
+
+
+async def test_overload__place_of_a_manifest(
+    registry: Registry, http: aiohttp.ClientSession
+) -> None:
+    """A large manifest's place is taken until its client has read it, and only then it is logged.
+
+    So what is kept for clients that do not read has a bound.
+    """
+    image = make_image(manifest_extras={"annotations": {"a": "a" * (3 << 20)}})
+    await push(registry, "lib/app", "1", image)
+    asking = f"GET {MANIFEST} HTTP/1.1\r\nHost: a\r\nAccept: {OCI[0]}\r\n\r\n".encode()
+    with capture_logs() as logs:
+        async with (
+            running(registry, limits={"requests": 1, "queue": 0}) as url,
+            asyncio.timeout(ANSWER_SECONDS),
+        ):
+            reader, writer = await reading_little(url)
+            for _ in range(2):  # on one connection: its next request begins when this has ended
+                writer.write(asking)
+                assert b"HTTP/1.1 200 OK\r\n" == await reader.readline()
+                await reader.readuntil(b"\r\n\r\n")
+                assert 503 == await get(http, f"{url}/v2/")
+                assert image.manifest == await reader.readexactly(len(image.manifest))
+            writer.transport.abort()
+    lines = [(line["status"], line["bytes"]) for line in logs if line["event"] == "request"]
+
+    assert [(503, 0), (200, len(image.manifest))] * 2 == lines
+
+
+async def reading_little(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect with small buffers."""
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    plain.setblocking(False)
+    port = int(url.rpartition(":")[2])
+    await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", port))
+    return await asyncio.open_connection(sock=plain, limit=1 << 14)
