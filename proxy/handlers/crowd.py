@@ -154,26 +154,27 @@ class WatchedConnection(Connection):
 
     def kept_waiting(self, now: float) -> Awaited | None:
         """Give the client up if it is too slow; tell what it kept waiting then."""
-        awaited: Awaited | None
-        if self.transport is None:
-            return None
-        if self._waiter is not None:  # between two requests
-            self._stuck_since = now
-            if self._head_began is None or now - self._head_began <= self._crowd.patience.head:
-                return None
-            awaited = "head"
-        else:
-            self._head_began = None
-            awaited = self._stuck(now)
-            if awaited is None:
-                return None
-        self._give_up(awaited)
+        awaited: Awaited | None = "head" if self._is_head_late(now) else self._stuck(now)
+        if awaited is not None:
+            self._give_up(awaited)
         return awaited
 
+    def _is_head_late(self, now: float) -> bool:
+        if self._waiter is None or self.transport is None:  # not between two requests
+            self._head_began = None
+        return self._head_began is not None and now - self._head_began > self._crowd.patience.head
+
     def _stuck(self, now: float) -> Awaited | None:
-        """Return what a request waits for, if it has waited for too long."""
-        assert self.transport is not None  # noqa: S101  the caller has looked
-        connection = self.transport.get_extra_info("socket")
+        """Return what a request, or the end of the connection, has waited for for too long."""
+        # Not aiohttp's transport: that it forgets when it closes, which takes until all is sent.
+        stream = self._stream
+        under_way = self._waiter is None and self.transport is not None
+        if not under_way and not stream.get_write_buffer_size():
+            self._mark, self._stuck_since = None, now
+            return None
+        connection = stream.get_extra_info("socket")
+        if connection is None:
+            return None  # it has just been closed
         try:
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
         except OSError:
@@ -185,9 +186,9 @@ class WatchedConnection(Connection):
         acknowledged, received = struct.unpack_from("=QQ", info, 120)
         (unsent,) = struct.unpack_from("=I", info, 144)
         mark: tuple[Awaited, int] | None = None
-        if unacknowledged or unsent or self.transport.get_write_buffer_size():
+        if unacknowledged or unsent or stream.get_write_buffer_size():
             mark = ("reader", acknowledged)
-        elif not self._body.is_eof() and self.transport.is_reading():
+        elif not self._body.is_eof() and stream.is_reading():
             mark = ("body", received)
         if mark is None or mark != self._mark:
             self._mark, self._stuck_since = mark, now

@@ -11,6 +11,7 @@ import socket
 import struct
 from collections import Counter
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -33,6 +34,8 @@ PUT = b"PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
 ANSWER_SECONDS = 10
 PIECE = bytes(1 << 16)
+# A reply that is sent whether or not the client has room: no buffer is full before it.
+FITTING = bytes(60_000)
 
 
 class Watched:
@@ -100,7 +103,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def watched(connections: int = 100, *, keep_alive: float = 600) -> AsyncIterator[Watched]:
-    """Serve: PUT reads its body, GET waits to be told, `/endless` sends without end."""
+    """Serve: PUT reads its body, `/wait` waits to be told, `/endless` sends without end."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         server.asked.set()
@@ -111,6 +114,8 @@ async def watched(connections: int = 100, *, keep_alive: float = 600) -> AsyncIt
                 await reply.write(PIECE)
         if request.method == "PUT":
             await request.read()
+        if request.path == "/fitting":
+            return web.Response(body=FITTING)
         if request.path == "/wait":
             await server.answer.wait()
         return web.Response(text="done")
@@ -242,6 +247,32 @@ async def test_reader__that_stops() -> None:
         with pytest.raises(ConnectionResetError):
             await rest(reader)
         writer.close()
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_reader__that_stops_between_requests(closed: bool) -> None:
+    """Replies that nobody reads are awaited no longer when nothing else is, nor by a closed one."""
+    async with watched() as server:
+        _, writer = await server.connect()
+        cast("asyncio.Transport", writer.transport).pause_reading()
+        await until(lambda: server.crowd.size == 1)
+        one, count = server.connection(), 0
+
+        def idle(requests: int) -> bool:
+            return one._request_count == requests and one._waiter is not None
+
+        while not one._stream.get_write_buffer_size():
+            writer.write(b"GET /fitting HTTP/1.1\r\nHost: a\r\n\r\n")
+            count += 1
+            await until(partial(idle, count))
+        if closed:
+            one.force_close()
+        assert None is server.later(0)
+        await until(lambda: server.later(59) == "reader")
+        await server.empty()
+        writer.transport.abort()
+
+    assert "the client stopped reading" == one.cut_because
 
 
 async def test_reader__that_is_slow() -> None:
