@@ -45,3 +45,26 @@ def test_allow__no_further_than_the_hard_limit(hard: int) -> None:
 def test_allow__never_lowers() -> None:
     """Where there is enough nothing is changed."""
     assert 512 == allow(100) == soft()
+
+
+@pytest.mark.usefixtures("hard")
+@pytest.mark.parametrize("error", [OSError("not permitted"), ValueError("not allowed")])
+def test_allow__where_it_is_refused(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """A sandbox that refuses a higher limit leaves the one that there is, which is told."""
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert 512 == allow(600) == soft()
+    monkeypatch.undo()
+
+
+def test_allow__asks_for_no_more_than_it_has(hard: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where soft and hard limit are the same nothing is set."""
+    if hard > 1 << 20:
+        pytest.skip("the hard limit of this machine is none")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: pytest.fail("it was set"))
+    assert hard == allow(hard + 1)
+    monkeypatch.undo()
