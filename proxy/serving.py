@@ -23,11 +23,12 @@ from proxy.reloading import Prepare, Reloader
 from proxy.stopping import Stopping
 from proxy.tls import ServerTls, load_certificate
 from proxy.translate.jws import SigningKey
+from proxy.translator import CHILDREN_AT_ONCE
 from proxy.upstream.transport import READ_AHEAD
 
 log: Final = structlog.get_logger("regshim")
-_HANDSHAKE_SECONDS: Final = 10.0
-# File descriptors: a connection to the upstream and a pipe; listening, stores, libraries.
+# File descriptors: connections to the upstream, and pipes; listening, stores, libraries.
+_OF_A_REQUEST: Final = CHILDREN_AT_ONCE
 _OF_A_TRANSFER: Final = 4
 _OF_ITSELF: Final = 100
 _BACKLOG: Final = 1024  # a fleet may come all at once
@@ -162,7 +163,8 @@ async def _server(
             backlog=_BACKLOG,
             reuse_port=shared or None,
             ssl=tls.context if tls else None,
-            ssl_handshake_timeout=_HANDSHAKE_SECONDS if tls else None,
+            # Until it is over a connection is not the crowd's: aiohttp has not seen it.
+            ssl_handshake_timeout=crowd.patience.head if tls else None,
             ssl_shutdown_timeout=_TLS_CLOSE_SECONDS if tls else None,
         )
         server = Server(manager, listening, grace=grace, at_once=at_once or asyncio.Event())
@@ -226,7 +228,8 @@ async def serve(
 
 
 def _allow_descriptors(limits: Limits) -> None:
-    needed = limits.connections + limits.requests + _OF_A_TRANSFER * limits.transfers + _OF_ITSELF
+    needed = limits.connections + _OF_ITSELF
+    needed += _OF_A_REQUEST * limits.requests + _OF_A_TRANSFER * limits.transfers
     allowed = allow(needed)
     if allowed < needed:
         log.warning("few file descriptors", allowed=allowed, needed_for_limits=needed)

@@ -27,7 +27,9 @@ from proxy.translate.platforms import runs, select
 from proxy.translate.to_schema1 import to_schema1
 from proxy.translate.translated import TranslatedManifest
 
-_CHILDREN_AT_ONCE: Final = 8
+CHILDREN_AT_ONCE: Final = 8
+"""Images of an index that one request fetches at once, each on a connection of its own."""
+
 _IMAGES: Final = frozenset({MediaType.SCHEMA2, MediaType.OCI_MANIFEST})
 
 
@@ -122,7 +124,7 @@ class Translator:
     async def _translate_children(
         self, request: PullRequest, key: TranslationKey, index: Index
     ) -> list[Child | LeftOut]:
-        bound = asyncio.Semaphore(_CHILDREN_AT_ONCE)
+        bound = asyncio.Semaphore(CHILDREN_AT_ONCE)
 
         async def translate(image: Descriptor) -> Child | LeftOut | None:
             async with bound:

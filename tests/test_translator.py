@@ -19,9 +19,10 @@ from proxy.spec.reference import Tag
 from proxy.store.memory import MemoryEntries
 from proxy.store.record import LeftOut, Translation
 from proxy.store.translations import Translations
-from proxy.translator import Stored, Translator, must_suit, translation_key
+from proxy.translator import CHILDREN_AT_ONCE, Stored, Translator, must_suit, translation_key
 from tests.images import make_image, make_index, push
 from tests.pulling import request
+from tests.registry_content import sha256
 from tests.running import KEY, config_for
 
 if TYPE_CHECKING:
@@ -65,6 +66,31 @@ def stored(media_type: MediaType, manifest: bytes, digest: str) -> Stored:
 
 STORED_IMAGE = stored(MediaType.OCI_MANIFEST, IMAGE.manifest, IMAGE.digest)
 STORED_INDEX = stored(MediaType.OCI_INDEX, INDEX.manifest, INDEX.digest)
+
+
+async def test_make__images_at_once(registry: Registry) -> None:
+    """A translated index holds no more connections to the upstream than it says."""
+    images = [make_image(architecture=f"a{number}") for number in range(CHILDREN_AT_ONCE + 4)]
+    index = make_index(images)
+    await push(registry, "lib/app", TAG, index)
+    release = asyncio.Event()
+    fault = registry.fault("GET", "/manifests/sha256:", wait=release)
+    found = stored(MediaType.OCI_INDEX, index.manifest, index.digest)
+    asked = request("schema2")
+    key = translation_key(asked, Tag(""), found.digest, MediaType.DOCKER_LIST)
+    async with translating(registry) as (translator, _), asyncio.timeout(20):
+        making = asyncio.create_task(translator.make(asked, key, found))
+        while True:
+            await asyncio.sleep(0)
+            if fault.hits == CHILDREN_AT_ONCE:
+                break
+        # A whole exchange, in which any other would have arrived.
+        await translator._sources.config_blob(asked, Digest(sha256(images[0].config)))
+        assert CHILDREN_AT_ONCE == fault.hits
+        release.set()
+        await making
+
+    assert len(images) == fault.hits
 
 
 async def test_known__after_make(registry: Registry) -> None:

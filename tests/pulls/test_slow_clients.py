@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pytest
@@ -44,7 +44,7 @@ async def proxied(
     way: str, upstream: str, directory: Path, *, idle: str = "200ms"
 ) -> AsyncIterator[Proxied]:
     """Serve in one of the ways."""
-    section: dict[str, Any] = {"timeouts": {"head": "100ms", "idle": idle}}
+    section: dict[str, Any] = {"timeouts": {"head": "500ms", "idle": idle}}
     async with AsyncExitStack() as stack:
         if way == "process":
             served = await stack.enter_async_context(serving(directory, upstream, listen=section))
@@ -84,6 +84,15 @@ async def test_heads__hold_up_nobody(registry: Registry, way: str, tmp_path: Pat
             writer.transport.abort()
 
     assert {b"HTTP/1.1 408 "} == answers
+
+
+async def test_handshake__that_does_not_come(registry: Registry, tmp_path: Path) -> None:
+    """A client that does not shake hands has no longer than for a request's head."""
+    async with proxied("tls", registry.url, tmp_path) as proxy, asyncio.timeout(8):
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        with suppress(ConnectionResetError):
+            assert b"" == await reader.read()
+        writer.transport.abort()
 
 
 @pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked", b"Content-Length: %d" % 2**40])
