@@ -29,7 +29,7 @@ class Admission:
         wait: float,
         waiting: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._places: Final = Places(places)
+        self.places: Final = Places(places)
         self._queue, self._wait = queue, wait
         # Of each address that waits its turns, the oldest first. A turn is True when it has
         # come, and False when somebody else was given the room in the queue.
@@ -37,30 +37,25 @@ class Admission:
         self.waiting = 0
         self._told_waiting = waiting
 
-    @property
-    def under_way(self) -> int:
-        """How many hold a place."""
-        return self._places.taken
-
     async def enter(self, address: str) -> None:
         """Return when the address has a place, which it must `leave`; Overloaded if it gets none.
 
         Who is cancelled while waiting holds nothing.
         """
-        if not self._places.take(address):
+        if not self.places.take(address):
             await self._turn(address)
 
     def leave(self, address: str) -> None:
         """Give a place back, and on to whoever waits for one."""
-        self._places.give_back(address)
+        self.places.give_back(address)
         while self._lines:
-            first = min(self._lines, key=self._places.held)
-            if not self._places.take(first):
+            first = min(self._lines, key=self.places.held)
+            if not self.places.take(first):
                 return  # who holds more may have none either
             turn = self._lines[first][0]
             self._remove(first, turn)
             if turn.done():
-                self._places.give_back(first)  # cancelled; it is on its way out
+                self.places.give_back(first)  # cancelled; it is on its way out
                 continue
             turn.set_result(True)
             if first in self._lines:

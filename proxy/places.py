@@ -8,21 +8,14 @@ thresholds", 1998, have the rule for the buffers of a switch.)
 
 import ipaddress
 from functools import lru_cache
-from typing import Final
 
 
 class Places:
-    """`size` places; an address is any name of who holds one."""
+    """`size` places, of which `free` are; an address is any name of who holds one."""
 
     def __init__(self, size: int) -> None:
-        self.size: Final = size
         self._held: dict[str, int] = {}
-        self._free = size
-
-    @property
-    def taken(self) -> int:
-        """How many places are taken."""
-        return self.size - self._free
+        self.free = size
 
     def held(self, address: str) -> int:
         """Return how many places the address holds."""
@@ -31,10 +24,10 @@ class Places:
     def take(self, address: str) -> bool:
         """Give the address a place, if the rule lets it have one."""
         held = self._held.get(address, 0)
-        if held >= self._free:
+        if held >= self.free:
             return False
         self._held[address] = held + 1
-        self._free -= 1
+        self.free -= 1
         return True
 
     def give_back(self, address: str) -> None:
@@ -42,7 +35,7 @@ class Places:
         held = self._held.pop(address) - 1
         if held:
             self._held[address] = held
-        self._free += 1
+        self.free += 1
 
 
 @lru_cache(4096)

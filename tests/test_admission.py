@@ -48,7 +48,7 @@ async def test_enter__while_there_are_places() -> None:
     tasks = await entering(admission, "a", "b", "c", "d")
 
     assert [True, True, True, False] == came(tasks)
-    assert (3, 1) == (admission.under_way, admission.waiting)
+    assert (0, 1) == (admission.places.free, admission.waiting)
     await end(*tasks)
 
 
@@ -59,7 +59,7 @@ async def test_enter__queue_is_full() -> None:
     with pytest.raises(Overloaded, match="too many requests wait"):
         await admission.enter("c")
 
-    assert (1, 1) == (admission.under_way, admission.waiting)
+    assert (0, 1) == (admission.places.free, admission.waiting)
     await end(*tasks)
 
 
@@ -79,7 +79,7 @@ async def test_enter__waits_no_longer_than_told() -> None:
 
     with pytest.raises(Overloaded, match=r"no place became free within 0\.01 s"):
         await admission.enter("b")
-    assert (1, 0) == (admission.under_way, admission.waiting)
+    assert (0, 0) == (admission.places.free, admission.waiting)
 
 
 async def test_leave__hands_the_place_on() -> None:
@@ -90,7 +90,7 @@ async def test_leave__hands_the_place_on() -> None:
     (late,) = await entering(admission, "c")
 
     assert [True, False] == came([waiter, late])
-    assert (1, 1) == (admission.under_way, admission.waiting)
+    assert (0, 1) == (admission.places.free, admission.waiting)
     await end(late)
 
 
@@ -148,7 +148,7 @@ async def test_enter__cancelled_as_its_turn_comes() -> None:
 
     assert leaving.cancelled()
     assert [True] == came([next_one])
-    assert (1, 0) == (admission.under_way, admission.waiting)
+    assert (0, 0) == (admission.places.free, admission.waiting)
 
 
 async def test_leave__passes_over_who_is_leaving() -> None:
@@ -161,7 +161,7 @@ async def test_leave__passes_over_who_is_leaving() -> None:
     await turns()
 
     assert [True] == came([next_one])
-    assert (1, 0) == (admission.under_way, admission.waiting)
+    assert (0, 0) == (admission.places.free, admission.waiting)
     await asyncio.gather(leaving, return_exceptions=True)
 
 
@@ -204,13 +204,13 @@ def test_account__is_exact_after_any_history(
             else:
                 await turns()
 
-            assert admission.under_way <= places
+            assert 0 <= admission.places.free <= places
             assert 0 <= admission.waiting <= queue
         await turns()
         held = {name: len(inside(name)) for name in "abcd"}
         waiting = {name for name, task in asked if not task.done()}
-        free = places - admission.under_way
-        assert sum(held.values()) == admission.under_way
+        free = admission.places.free
+        assert places == sum(held.values()) + free
         assert len([task for _, task in asked if not task.done()]) == admission.waiting
         assert not [name for name in waiting if held[name] < free]
 
@@ -220,6 +220,6 @@ def test_account__is_exact_after_any_history(
                 leave(name, task)
         for _, task in asked:  # none of them unseen
             assert task.cancelled() or isinstance(task.exception(), Overloaded)
-        assert (0, 0) == (admission.under_way, admission.waiting)
+        assert (places, 0) == (admission.places.free, admission.waiting)
 
     asyncio.run(history())
