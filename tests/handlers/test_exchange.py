@@ -285,6 +285,7 @@ async def test_relay__what_is_framed_anew_is_not_spliced() -> None:
     try:
         host, port, *_ = runner.addresses[0]
         async with (
+            asyncio.timeout(30),
             raw_server(talk) as server,
             aiohttp.ClientSession() as session,
             session.get(f"http://{host}:{port}/") as reply,
