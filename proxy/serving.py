@@ -27,8 +27,7 @@ from proxy.translator import CHILDREN_AT_ONCE
 from proxy.upstream.transport import READ_AHEAD
 
 log: Final = structlog.get_logger("regshim")
-# File descriptors: connections to the upstream, and pipes; listening, stores, libraries.
-_OF_A_REQUEST: Final = CHILDREN_AT_ONCE
+# File descriptors: a connection to the upstream and a pipe; listening, stores, libraries.
 _OF_A_TRANSFER: Final = 4
 _OF_ITSELF: Final = 100
 _BACKLOG: Final = 1024  # a fleet may come all at once
@@ -228,8 +227,8 @@ async def serve(
 
 
 def _allow_descriptors(limits: Limits) -> None:
-    needed = limits.connections + _OF_ITSELF
-    needed += _OF_A_REQUEST * limits.requests + _OF_A_TRANSFER * limits.transfers
+    needed = limits.connections + limits.requests + _OF_A_TRANSFER * limits.transfers
+    needed += CHILDREN_AT_ONCE + _OF_ITSELF
     allowed = allow(needed)
     if allowed < needed:
         log.warning("few file descriptors", allowed=allowed, needed_for_limits=needed)

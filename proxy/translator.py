@@ -27,8 +27,9 @@ from proxy.translate.platforms import runs, select
 from proxy.translate.to_schema1 import to_schema1
 from proxy.translate.translated import TranslatedManifest
 
-CHILDREN_AT_ONCE: Final = 8
-"""Images of an index that one request fetches at once, each on a connection of its own."""
+_OF_ONE_INDEX: Final = 8  # images that are fetched at once
+CHILDREN_AT_ONCE: Final = 256
+"""Images of all indexes that are fetched at once, each on a connection of its own."""
 
 _IMAGES: Final = frozenset({MediaType.SCHEMA2, MediaType.OCI_MANIFEST})
 
@@ -43,13 +44,16 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Translator:
-    """Translates manifests, each once."""
+    """Translates manifests, each once; of all indexes `children` at a time at most."""
 
-    def __init__(self, sources: Sources, store: Store, key: SigningKey) -> None:
+    def __init__(
+        self, sources: Sources, store: Store, key: SigningKey, *, children: int = CHILDREN_AT_ONCE
+    ) -> None:
         self._sources = sources
         self._store = store
         self._key = key
         self._flights: Flights[Translation] = Flights()
+        self._children = asyncio.Semaphore(children)
 
     async def known(self, key: TranslationKey) -> Translation | None:
         """Return what the store has under `key`, if all that it points to is there too."""
@@ -124,10 +128,10 @@ class Translator:
     async def _translate_children(
         self, request: PullRequest, key: TranslationKey, index: Index
     ) -> list[Child | LeftOut]:
-        bound = asyncio.Semaphore(CHILDREN_AT_ONCE)
+        bound = asyncio.Semaphore(_OF_ONE_INDEX)
 
         async def translate(image: Descriptor) -> Child | LeftOut | None:
-            async with bound:
+            async with bound, self._children:
                 return await self._translate_child(request, image, child_type(key.target))
 
         images = await self._sources.images(request, index)

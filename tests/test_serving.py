@@ -240,7 +240,7 @@ async def test_serve__descriptors_as_limits_need(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
-    assert 500 + 8 * 10 + 4 * 10 + 100 == allowed
+    assert 500 + 10 + 4 * 10 + 256 + 100 == allowed
 
 
 @pytest.mark.skipif(

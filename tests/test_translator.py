@@ -50,13 +50,15 @@ class NamedEntries(MemoryEntries):
 
 
 @asynccontextmanager
-async def translating(registry: Registry) -> AsyncIterator[tuple[Translator, NamedEntries]]:
+async def translating(
+    registry: Registry, *, children: int = CHILDREN_AT_ONCE
+) -> AsyncIterator[tuple[Translator, NamedEntries]]:
     """Give a Translator in front of this registry, and what it keeps."""
     entries = NamedEntries()
     store = Translations(entries)
     async with connected(config_for(registry.url), KEY, Metrics()) as connections:
         sources = Sources(connections.upstream, store, config_blob_limit=1 << 20, index_limit=256)
-        yield Translator(sources, store, KEY), entries
+        yield Translator(sources, store, KEY, children=children), entries
 
 
 def stored(media_type: MediaType, manifest: bytes, digest: str) -> Stored:
@@ -68,9 +70,10 @@ STORED_IMAGE = stored(MediaType.OCI_MANIFEST, IMAGE.manifest, IMAGE.digest)
 STORED_INDEX = stored(MediaType.OCI_INDEX, INDEX.manifest, INDEX.digest)
 
 
-async def test_make__images_at_once(registry: Registry) -> None:
-    """A translated index holds no more connections to the upstream than it says."""
-    images = [make_image(architecture=f"a{number}") for number in range(CHILDREN_AT_ONCE + 4)]
+@pytest.mark.parametrize(("children", "at_once"), [(CHILDREN_AT_ONCE, 8), (3, 3)])
+async def test_make__images_at_once(registry: Registry, children: int, at_once: int) -> None:
+    """Of an index eight images are fetched at once, and no more than of all indexes together."""
+    images = [make_image(architecture=f"a{number}") for number in range(12)]
     index = make_index(images)
     await push(registry, "lib/app", TAG, index)
     release = asyncio.Event()
@@ -78,15 +81,18 @@ async def test_make__images_at_once(registry: Registry) -> None:
     found = stored(MediaType.OCI_INDEX, index.manifest, index.digest)
     asked = request("schema2")
     key = translation_key(asked, Tag(""), found.digest, MediaType.DOCKER_LIST)
-    async with translating(registry) as (translator, _), asyncio.timeout(20):
+    async with (
+        translating(registry, children=children) as (translator, _),
+        asyncio.timeout(20),
+    ):
         making = asyncio.create_task(translator.make(asked, key, found))
         while True:
             await asyncio.sleep(0)
-            if fault.hits == CHILDREN_AT_ONCE:
+            if fault.hits == at_once:
                 break
         # A whole exchange, in which any other would have arrived.
         await translator._sources.config_blob(asked, Digest(sha256(images[0].config)))
-        assert CHILDREN_AT_ONCE == fault.hits
+        assert at_once == fault.hits
         release.set()
         await making
 
