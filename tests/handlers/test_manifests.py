@@ -223,3 +223,22 @@ async def test_answer__what_the_upstream_sees(
     assert ("Basic dTpw", DOCKER_1_9["User-Agent"]) == (seen["Authorization"], seen["User-Agent"])
     assert {"If-None-Match", "Range"}.isdisjoint(seen)
     assert {*MediaType} == set(seen["Accept"].split(", "))
+
+
+@pytest.mark.parametrize("size", [64 << 10, (64 << 10) + 1, 1 << 20])
+async def test_answer__of_any_size(
+    registry: Registry, http: aiohttp.ClientSession, size: int
+) -> None:
+    """A large manifest, which is written otherwise than a small one, has the same headers."""
+    empty = make_image(manifest_extras={"annotations": {"a": ""}})
+    note = "a" * (size - len(empty.manifest))
+    image = make_image(manifest_extras={"annotations": {"a": note}})
+    await push(registry, "lib/app", "1", image)
+    async with running(registry) as url:
+        get = await http.get(url + URL, headers=accept("oci"))
+        body = await get.read()
+        head = await http.head(url + URL, headers=accept("oci"))
+
+    assert (size, image.manifest) == (len(body), body)
+    same = [{**reply.headers, "Date": "", "X-Request-Id": ""} for reply in (get, head)]
+    assert same[0] == same[1]
