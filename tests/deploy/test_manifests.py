@@ -76,7 +76,7 @@ EVERYTHING: dict[str, Any] = {
     "affinity": {"nodeAffinity": {}},
     "priorityClassName": "high",
     "env": [{"name": "REGSHIM_LOG__LEVEL", "value": "debug"}],
-    "resources": {"limits": {"memory": "2Gi"}},  # for two workers
+    "resources": {"limits": {"memory": "4Gi"}},  # for two workers
     "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
     "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/regshim-ca", "readOnly": True}],
 }
