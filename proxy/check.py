@@ -7,9 +7,9 @@ from typing import Final
 import msgspec
 
 from proxy.answer import PullRequest
-from proxy.app import connected
 from proxy.client_rules import client_settings
 from proxy.config import Config
+from proxy.connecting import connected
 from proxy.errors import ConfigError, RegistryError
 from proxy.explain import parse_image
 from proxy.htpasswd import Htpasswd

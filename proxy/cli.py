@@ -122,8 +122,8 @@ def explain_command(
     """
     import msgspec
 
-    from proxy.app import connected
     from proxy.client_rules import client_settings
+    from proxy.connecting import connected
     from proxy.console import show_explanation
     from proxy.explain import explain
     from proxy.keyfile import load_or_create
@@ -211,8 +211,8 @@ def warm_command(
     from rich.console import Console
     from rich.progress import Progress
 
-    from proxy.app import connected
     from proxy.client_rules import client_settings
+    from proxy.connecting import connected
     from proxy.console import show_warmed
     from proxy.keyfile import load_or_create
     from proxy.metrics import Metrics

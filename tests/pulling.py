@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from proxy.answer import PullRequest
-from proxy.app import connected
+from proxy.connecting import connected
 from proxy.metrics import Metrics
 from proxy.spec.reference import Repository
 from proxy.translate.client import Settings, understand

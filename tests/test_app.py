@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from yarl import URL
 
-from proxy.app import build, build_admin, connected
-from proxy.errors import ConfigError
-from proxy.metrics import Metrics
+from proxy.app import build, build_admin
 from proxy.serving import serving
 from tests.images import make_image, push
 from tests.registry import Registry
 from tests.running import KEY, config_for, running
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import aiohttp
 
 IMAGE = make_image(empty_layers=(0,))
@@ -104,32 +100,3 @@ async def test_build_admin__on_its_own_port(
         ]
 
     assert [200, 200, 200, 404, 404, 404, 404, 200] == statuses
-
-
-async def test_connected__store_state(registry: Registry, tmp_path: Path) -> None:
-    """What is told of the store is its kind and whether it works."""
-    async with connected(config_for(registry.url), KEY, Metrics()) as memory:
-        assert "memory only" == memory.store_state()
-    cache = {"store": f"sqlite:///{tmp_path}/store.db"}
-    async with connected(config_for(registry.url, cache=cache), KEY, Metrics()) as sqlite:
-        assert "sqlite works" == sqlite.store_state()
-
-
-@pytest.mark.parametrize(
-    ("section", "words"),
-    [
-        ({"upstream": {"ca_file": "/absent"}}, r"upstream\.ca_file"),
-        (
-            {"upstream": {"auth": {"mode": "docker-config", "config_file": "/absent"}}},
-            "config_file",
-        ),
-        ({"cache": {"store": "redis://127.0.0.1:port"}}, r"cache\.store"),
-    ],
-)
-async def test_connected__unusable_files(
-    registry: Registry, section: dict[str, dict[str, object]], words: str
-) -> None:
-    """A file or URL that cannot be used stops the start and is named by its key."""
-    with pytest.raises(ConfigError, match=words):
-        async with connected(config_for(registry.url, **section), KEY, Metrics()):
-            pass

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.app import connected
+from proxy.connecting import connected
 from proxy.errors import RegistryError
 from proxy.explain import accept_of, explain, parse_image, user_agent_of
 from proxy.metrics import Metrics

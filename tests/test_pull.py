@@ -8,7 +8,7 @@ import json
 import msgspec
 import pytest
 
-from proxy.app import connected
+from proxy.connecting import connected
 from proxy.errors import (
     DigestMismatch,
     NoPlatform,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.app import connected
+from proxy.connecting import connected
 from proxy.errors import NoPlatform, NoTranslation
 from proxy.metrics import Metrics
 from proxy.sources import Sources

@@ -1,0 +1,151 @@
+"""What a config connects to: the upstream, the store, and a Puller between them.
+
+Here the parts are wired together that know nothing of whoever asks; app.py has the others.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Final, NamedTuple
+
+import structlog
+
+from proxy.config import Cache, Config, Upstream
+from proxy.errors import ConfigError
+from proxy.metrics import Metrics
+from proxy.pull import Puller
+from proxy.sources import Sources
+from proxy.store.durable import open_durable
+from proxy.store.entries import Entries
+from proxy.store.guarded import GuardedEntries
+from proxy.store.memory import MemoryEntries
+from proxy.store.tiered import TieredEntries
+from proxy.store.translations import Translations
+from proxy.tls import upstream_context
+from proxy.tracing import NO_TRACING, Tracing
+from proxy.translate.jws import SigningKey
+from proxy.upstream.addresses import Neighbourhood
+from proxy.upstream.authorizing import AuthorizingTransport
+from proxy.upstream.client import UpstreamRegistry
+from proxy.upstream.credentials import Read, docker_config, password_file
+from proxy.upstream.deadline import DeadlineTransport
+from proxy.upstream.reach import Reach
+from proxy.upstream.retries import RetryingTransport
+from proxy.upstream.splice import Splicer, can_splice
+from proxy.upstream.transport import AiohttpTransport
+
+log: Final = structlog.get_logger("upstream")
+
+
+class Connections(NamedTuple):
+    """What a config connects to; `store_state` tells how the durable store does, for people."""
+
+    upstream: UpstreamRegistry
+    puller: Puller
+    store_state: Callable[[], str]
+
+
+@asynccontextmanager
+async def connected(
+    config: Config,
+    key: SigningKey,
+    metrics: Metrics,
+    *,
+    login: Read | None = None,
+    tracing: Tracing = NO_TRACING,
+) -> AsyncIterator[Connections]:
+    """Yield the upstream of `config` and a Puller in front of it; close both behind.
+
+    `login` reads credentials to use instead of those of the config.
+    """
+    timeouts = config.upstream.timeouts
+    # What can be refused comes first: nothing is open yet.
+    tls = upstream_context(config.upstream)
+    tls_of_others = upstream_context(config.upstream, client_certificate=False)
+    credentials = login or _own_credentials(config.upstream)
+    entries, store_state = _entries(config.cache, metrics)
+    url = config.upstream.url
+    neighbourhood = Neighbourhood()
+    connecting = partial(
+        AiohttpTransport,
+        connect=timeouts.connect,
+        idle=timeouts.idle,
+        splicer=_splicer(config),
+    )
+    reach = Reach(
+        url,
+        upstream=connecting(tls=tls, dial=neighbourhood.live_at),
+        others=connecting(tls=tls_of_others, dial=neighbourhood.check),
+    )
+    transport = RetryingTransport(
+        DeadlineTransport(
+            reach, connect=timeouts.connect, idle=timeouts.idle, commit=timeouts.commit
+        ),
+        attempts=config.upstream.retries.attempts,
+        within=config.upstream.retries.within,
+        count=metrics.upstream_retry,
+    )
+    upstream = UpstreamRegistry(
+        AuthorizingTransport(transport, url, credentials) if credentials else transport,
+        url,
+        manifest_limit=config.limits.manifest,
+        observe=metrics.upstream,
+        tracing=tracing,
+    )
+    store = Translations(entries, upstream=config.upstream.url)
+    sources = Sources(
+        upstream,
+        store,
+        config_blob_limit=config.limits.config_blob,
+        index_limit=config.limits.index_children,
+    )
+    try:
+        yield Connections(upstream, Puller(sources, store, key), store_state)
+    finally:
+        await upstream.close()
+        await store.close()
+        await asyncio.to_thread(tracing.close)  # it may have spans to send
+
+
+def _entries(cache: Cache, metrics: Metrics) -> tuple[Entries, Callable[[], str]]:
+    """Return where translations are kept, in memory over the durable store, and its state."""
+    memory = MemoryEntries(cache.memory, count=metrics.store)
+    if cache.store is None:
+        return memory, lambda: "memory only"
+    kind, durable = open_durable(
+        cache.store, max_bytes=cache.store_size, ttl=cache.store_ttl, timeout=cache.store_timeout
+    )
+    guarded = GuardedEntries(durable, kind, timeout=cache.store_timeout, count=metrics.store)
+    state = {True: f"{kind} works", False: f"{kind} fails; the log tells why"}
+    return TieredEntries(memory, guarded), lambda: state[guarded.working]
+
+
+def _splicer(config: Config) -> Splicer | None:
+    if not config.upstream.splice:
+        return None
+    if not can_splice():
+        log.info("splicing is off", reason="the system does not splice TCP sockets")
+        return None
+    return Splicer(processes=config.listen.workers)
+
+
+def _own_credentials(upstream: Upstream) -> Read | None:
+    """Return what reads the proxy's own credentials, None if it has none."""
+    auth = upstream.auth
+    if auth.password_file is not None:
+        with naming("upstream.auth.password_file"):
+            return password_file(auth.username or "", auth.password_file)
+    if auth.config_file is not None:
+        with naming("upstream.auth.config_file"):
+            return docker_config(auth.config_file, upstream.url)
+    return None
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Name the key of the config whose file cannot be used."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
