@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HOST = "127.0.0.1"
+_PORTS = (10_000, 30_000)  # Linux takes those of outgoing connections from 32,768 on
+_ANY = random.SystemRandom()  # of its own: property tests seed the common one
 START_SECONDS = 15
 STOP_SECONDS = 5
 ROOT = Path(__file__).parent.parent
@@ -57,11 +60,12 @@ def npm_module(name: str) -> Path:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """Return a port that was free a moment ago, and that no outgoing connection is given."""
+    while True:
+        port = _ANY.randrange(*_PORTS)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind((HOST, port))
+            return port
 
 
 @dataclass(frozen=True)

@@ -72,16 +72,18 @@ class Reference:
 
 async def payloads(url: str, images: Sequence[GeneratedImage]) -> list[bytes | None]:
     """Return the reference's payload of each image, None where it fails."""
+    # Where it panics it ends the connection: another request must not be the one to find out.
+    connector = aiohttp.TCPConnector(force_close=True)
     # Not even `Accept: */*`, which aiohttp would send.
-    async with aiohttp.ClientSession(skip_auto_headers={"Accept"}) as session:
+    async with aiohttp.ClientSession(connector=connector, skip_auto_headers={"Accept"}) as session:
         reference = Reference(url, session)
         # All are there before the first is asked for: images that differ in the tag alone are
         # one manifest, and each push of it empties the manifest's link for a moment.
         await asyncio.gather(*(reference.push(image) for image in images))
         found = await asyncio.gather(*(reference.payload(image) for image in images))
         # It puts the empty layer into its storage whenever it converts, and refuses an image
-        # while another conversion is at that. So what it refused is asked for once more, alone.
+        # while another conversion is at that. So what it refused is asked for again, alone.
         return [
-            payload or await reference.payload(image)
+            payload or await reference.payload(image) or await reference.payload(image)
             for image, payload in zip(images, found, strict=True)
         ]
