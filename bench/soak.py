@@ -35,7 +35,8 @@ IMAGES, BLOBS = 1000, 20
 _EVERY = 1.0
 _BURST = 20.0
 # Idle connections to the upstream are closed after 15 s.
-_REST = 25.0
+# An idle connection to the upstream is closed 15 to 30 seconds after its last use.
+_REST = 45.0
 _DOWN = 2.0
 _ESTABLISHED = "01"
 # What the log says only if something is wrong with the proxy itself.
