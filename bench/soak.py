@@ -34,7 +34,6 @@ WARM_UP_SHARE, LEAST_WARM_UP = 0.1, 60.0
 IMAGES, BLOBS = 1000, 20
 _EVERY = 1.0
 _BURST = 20.0
-# Idle connections to the upstream are closed after 15 s.
 # An idle connection to the upstream is closed 15 to 30 seconds after its last use.
 _REST = 45.0
 _DOWN = 2.0
