@@ -131,9 +131,17 @@ class Puller:
         return translated(document, translation, "cached")
 
     def _remember(
-        self, request: PullRequest, tag: Tag, document: Document, key: TranslationKey
+        self,
+        request: PullRequest,
+        tag: Tag,
+        document: Document,
+        digest: Digest,
+        key: TranslationKey,
     ) -> None:
-        digest = digest_of(document.body)
+        """Remember which translation this client got of the document, if that can be asked about.
+
+        `digest` is the document's.
+        """
         # A strong ETag that is the digest: registries make others of who knows what.
         if (
             document.headers.get("ETag") == f'"{digest}"'
@@ -194,6 +202,7 @@ class Puller:
     async def _served(
         self, request: PullRequest, tag: Tag, document: Document, stored: Stored
     ) -> Answer:
+        tagged = stored.digest
         what = plan(stored.media_type, request.client)
         if what.action is Action.AS_STORED:
             return as_stored("GET", document, stored.media_type)
@@ -209,7 +218,7 @@ class Puller:
         if translation is None:
             translation, how = await self._translator.make(request, key, stored), "new"
         must_suit(request, translation)
-        self._remember(request, tag, document, key)
+        self._remember(request, tag, document, tagged, key)
         return translated(document, translation, how)
 
     async def _pick(self, request: PullRequest, stored: Stored) -> Stored:
