@@ -6,15 +6,15 @@ default proxy buffering, through one with 512 KiB buffers, and directly: each in
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import selectors
 import socket
 import time
 from dataclasses import dataclass, field
 
-from bench.figures import Figure, Report, ratios, show, spread, table
-from bench.processes import cpu_seconds, machine, nginx, place, proxy
+from bench.command import command
+from bench.figures import Figure, Report, ratios, spread, table
+from bench.processes import cpu_seconds, nginx, place, proxy
 from bench.static import BLOBS, static
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -142,12 +142,7 @@ def report(rounds: int, mib: int) -> Report:
 
 def main() -> None:
     """Read the arguments and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--mib", type=int, default=1024)
-    arguments = parser.parse_args()
-    print(machine())
-    show(report(arguments.rounds, arguments.mib))
+    command(__doc__, report, rounds=9, mib=1024)
 
 
 if __name__ == "__main__":

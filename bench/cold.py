@@ -7,13 +7,12 @@ images are made before the clock runs.
 
 from __future__ import annotations
 
-import argparse
-
 from msgspec.structs import replace
 
-from bench.figures import Figure, Report, show, spread, table
+from bench.command import command
+from bench.figures import Figure, Report, spread, table
 from bench.load import OLD_DOCKER, Load, apply
-from bench.processes import generated, machine, place, proxy
+from bench.processes import generated, place, proxy
 
 CALLS = 2
 
@@ -51,13 +50,8 @@ def report(rounds: int, images: int) -> Report:
 
 
 def main() -> None:
-    """Read the arguments and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=300, help="a round")
-    arguments = parser.parse_args()
-    print(machine())
-    show(report(arguments.rounds, arguments.images))
+    """Read the arguments and print the tables."""
+    command(__doc__, report, rounds=5, images=300)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,15 @@ Asking the upstream directly shows what is no proxy's at all.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from bench.figures import Figure, Report, show, spread, table
+from bench.command import command
+from bench.figures import Figure, Report, spread, table
 from bench.load import MODERN, OLD_DOCKER, Load, apply
-from bench.processes import cpu_seconds, generated, hello, machine, place, proxy
+from bench.processes import cpu_seconds, generated, hello, place, proxy
 
 _TAGS = 1000
 _NEVER_SEEN = 300  # a round, numbered from _TAGS on
@@ -115,13 +115,8 @@ def report(rounds: int, seconds: float) -> Report:
 
 
 def main() -> None:
-    """Read the arguments and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    arguments = parser.parse_args()
-    print(machine())
-    show(report(arguments.rounds, arguments.seconds))
+    """Read the arguments and print the tables."""
+    command(__doc__, report, rounds=5, seconds=2.0)
 
 
 if __name__ == "__main__":

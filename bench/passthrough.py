@@ -5,14 +5,13 @@ nginx serves them as files; each round asks it directly and through the proxy.
 
 from __future__ import annotations
 
-import argparse
-
 from msgspec.structs import replace
 
-from bench.figures import Figure, Report, show, spread, table
+from bench.command import command
+from bench.figures import Figure, Report, spread, table
 from bench.images import digest, make
 from bench.load import MODERN, Load, apply
-from bench.processes import machine, place, proxy
+from bench.processes import place, proxy
 from bench.static import MANIFESTS, static
 
 
@@ -51,13 +50,8 @@ def report(rounds: int, seconds: float) -> Report:
 
 
 def main() -> None:
-    """Read the arguments and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    arguments = parser.parse_args()
-    print(machine())
-    show(report(arguments.rounds, arguments.seconds))
+    """Read the arguments and print the tables."""
+    command(__doc__, report, rounds=5, seconds=2.0)
 
 
 if __name__ == "__main__":

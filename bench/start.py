@@ -6,7 +6,6 @@ says which imports that time goes to.
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import re
@@ -15,8 +14,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bench.figures import Figure, Report, show, table
-from bench.processes import cpu_seconds, machine, place
+from bench.command import command
+from bench.figures import Figure, Report, table
+from bench.processes import cpu_seconds, place
 from bench.static import static
 from tests.peers import HOST, free_port
 
@@ -98,11 +98,7 @@ def report(rounds: int) -> Report:
 
 def main() -> None:
     """Read the arguments and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    arguments = parser.parse_args()
-    print(machine())
-    show(report(arguments.rounds))
+    command(__doc__, report, rounds=9)
 
 
 if __name__ == "__main__":

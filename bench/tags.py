@@ -8,7 +8,6 @@ first; identical requests that are under way at the same time share that call.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import statistics
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from bench.figures import Figure, Report, ratios, show, table
+from bench.command import command
+from bench.figures import Figure, Report, ratios, table
 from bench.load import MODERN, OLD_DOCKER, Load, apply
-from bench.processes import generated, machine, place, proxy
+from bench.processes import generated, place, proxy
 from bench.static import MANIFESTS, static
 from tests.images import make_image, push
 from tests.peers import run_docker_registry
@@ -155,13 +155,7 @@ def report(rounds: int, seconds: float, distinct: int) -> Report:
 
 def main() -> None:
     """Read the arguments and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--distinct", type=int, default=1000)
-    arguments = parser.parse_args()
-    print(machine())
-    show(report(arguments.rounds, arguments.seconds, arguments.distinct))
+    command(__doc__, report, rounds=5, seconds=2.0, distinct=1000)
 
 
 if __name__ == "__main__":

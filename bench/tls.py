@@ -7,15 +7,15 @@ encrypt nothing: they decrypt what comes. The blob's cost beside it is what TLS 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 
 from msgspec.structs import replace
 
 from bench.blobs import MIB, WHOLE, Way, read
-from bench.figures import Figure, Report, show, spread, table
+from bench.command import command
+from bench.figures import Figure, Report, spread, table
 from bench.load import OLD_DOCKER, Load, apply
-from bench.processes import machine, nginx, place, proxy
+from bench.processes import nginx, place, proxy
 from bench.static import BLOBS, MANIFESTS, static
 from tests.certificates import Authority
 
@@ -98,14 +98,8 @@ def report(rounds: int, mib: int, seconds: float) -> Report:
 
 
 def main() -> None:
-    """Read the arguments and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--mib", type=int, default=1024)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    arguments = parser.parse_args()
-    print(machine())
-    show(report(arguments.rounds, arguments.mib, arguments.seconds))
+    """Read the arguments and print the tables."""
+    command(__doc__, report, rounds=9, mib=1024, seconds=2.0)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ one that passes bodies on as they come, and directly: each in every round.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import socket
 import sys
@@ -15,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.blobs import GIB, MIB
-from bench.figures import Figure, Report, ratios, show, spread, table
-from bench.processes import cpu_seconds, machine, nginx, place, proxy
+from bench.command import command
+from bench.figures import Figure, Report, ratios, spread, table
+from bench.processes import cpu_seconds, nginx, place, proxy
 from tests.peers import ROOT, Peer, free_port, running
 
 if TYPE_CHECKING:
@@ -122,12 +122,7 @@ def report(rounds: int, mib: int) -> Report:
 
 def main() -> None:
     """Read the arguments and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--mib", type=int, default=1024)
-    arguments = parser.parse_args()
-    print(machine())
-    show(report(arguments.rounds, arguments.mib))
+    command(__doc__, report, rounds=9, mib=1024)
 
 
 if __name__ == "__main__":

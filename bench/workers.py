@@ -9,7 +9,6 @@ on this machine, whose cores may be halves of one.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import re
@@ -20,9 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.figures import Figure, Report, show, spread, table
+from bench.command import command
+from bench.figures import Figure, Report, spread, table
 from bench.load import OLD_DOCKER
-from bench.processes import cpu_seconds, machine, place, proxy
+from bench.processes import cpu_seconds, place, proxy
 from bench.static import MANIFESTS, static
 from tests.peers import require_peer
 
@@ -151,13 +151,8 @@ def report(rounds: int, seconds: float) -> Report:
 
 
 def main() -> None:
-    """Read the arguments and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    arguments = parser.parse_args()
-    print(machine())
-    show(report(arguments.rounds, arguments.seconds))
+    """Read the arguments and print the tables."""
+    command(__doc__, report, rounds=5, seconds=4.0)
 
 
 if __name__ == "__main__":
