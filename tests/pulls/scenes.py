@@ -199,7 +199,8 @@ class Scene:
         if self.hazard.tls:
             upstream["ca_file"] = str(self._certificates.authority)
         if self.hazard.name == OWN:
-            password = self._directory / "password"
+            # One for each scene: the proxies of others read theirs while this one is written.
+            password = self._directory / f"password of {self.ask.name}"
             password.write_text("p", encoding="utf-8")
             upstream["auth"] = {"mode": "basic", "username": "u", "password_file": str(password)}
         return config_for(f"{scheme}://{host}:{self._port}", upstream=upstream)
