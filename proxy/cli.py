@@ -53,7 +53,7 @@ _Result = TypeVar("_Result")
 
 
 def _load(config_file: Path) -> Config:
-    from proxy.config import load
+    from proxy.config_reading import load
 
     try:
         return load(config_file, os.environ)

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from proxy import log
-from proxy.config import Config, load
+from proxy.config import Config
+from proxy.config_reading import load
 from proxy.errors import ConfigError
 from proxy.keyfile import load_or_create
 from proxy.translate.jws import SigningKey

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from proxy.app import build
-from proxy.config import Config, parse
+from proxy.config_reading import parse
 from proxy.serving import serving
 from proxy.tls import ServerTls
 from proxy.translate.jws import SigningKey
@@ -17,6 +17,8 @@ from tests.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+    from proxy.config import Config
 
 KEY = SigningKey(ec.derive_private_key(2, ec.SECP256R1()))
 """The same key in every run, so that a digest in a failing test means the same tomorrow."""

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from proxy.config import parse
+from proxy.config_reading import parse
 from proxy.config_schema import json_schema
 from proxy.errors import ConfigError
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
-from proxy.config import Config, Listen, parse
+from proxy.config import Config, Listen
+from proxy.config_reading import parse
 from tests.deploy.memory import quantity, worst_case
 from tests.deploy.programs import helm_documents, kustomized
 from tests.deploy.resources import (

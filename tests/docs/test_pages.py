@@ -11,7 +11,8 @@ import yaml
 from prometheus_client import Counter, Gauge, Histogram
 
 from proxy.cli import main
-from proxy.config import Config, parse
+from proxy.config import Config
+from proxy.config_reading import parse
 from proxy.errors import NotTranslatable, RegistryError
 from proxy.metrics import Metrics
 from proxy.translate.client import RULES

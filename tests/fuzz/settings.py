@@ -13,7 +13,7 @@ import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from proxy.client_rules import client_settings
-from proxy.config import load, parse
+from proxy.config_reading import load, parse
 from proxy.config_shown import shown
 from proxy.errors import ConfigError
 from proxy.htpasswd import Htpasswd

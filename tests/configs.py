@@ -1,0 +1,19 @@
+"""Configs as somebody writes them, and what is said of one that cannot be used."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.config_reading import parse
+from proxy.config_values import Url
+from proxy.errors import ConfigError
+
+URL = Url("https://registry.example.com")
+MINIMAL = f"upstream: {{url: '{URL}'}}\n"
+
+
+def refused(text: str, environment: dict[str, str] | None = None) -> str:
+    """Return the message of the ConfigError that this config is."""
+    with pytest.raises(ConfigError) as error:
+        parse(text, environment or {}, name="f.yaml")
+    return str(error.value)
