@@ -1,4 +1,4 @@
-"""The `regshim` command.
+"""The `regshim` command, and the commands that it has.
 
 Each command imports what it runs: `serve` needs next to nothing of it, for it hands over to
 another process, and is to be there at once.
@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from pathlib import Path  # noqa: TC003  typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from proxy import __version__
-from proxy.errors import ConfigError, RegistryError
+from proxy.command import (
+    REFUSED,
+    Architecture,
+    ConfigFile,
+    PasswordStdin,
+    Username,
+    config_of,
+    login_of,
+    result_of,
+    unusable,
+)
+from proxy.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from proxy.config import Config
     from proxy.explain import Explanation
-    from proxy.upstream.credentials import Read
     from proxy.warm import Warmed
 
 main: Final = typer.Typer(
@@ -34,36 +41,6 @@ key_commands: Final = typer.Typer(help="The key that schema 1 manifests are sign
 main.add_typer(key_commands, name="key")
 config_commands: Final = typer.Typer(help="The configuration file.")
 main.add_typer(config_commands, name="config")
-
-_REFUSED: Final = 1
-_UNUSABLE: Final = 2
-
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="The YAML configuration.")
-]
-
-Architecture = Annotated[str, typer.Option("--arch", help="The architecture of its host.")]
-Username = Annotated[
-    str | None, typer.Option(help="To log in to the upstream with, instead of as configured.")
-]
-PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
-]
-_Result = TypeVar("_Result")
-
-
-def _load(config_file: Path) -> Config:
-    from proxy.config_reading import load
-
-    try:
-        return load(config_file, os.environ)
-    except ConfigError as error:
-        raise _unusable(error) from None
-
-
-def _unusable(error: Exception) -> typer.Exit:
-    typer.echo(f"regshim: {error}", err=True)
-    return typer.Exit(_UNUSABLE)
 
 
 @main.command("serve")
@@ -97,7 +74,7 @@ def _serve_sample(port: int) -> None:
     try:
         asyncio.run(serve_sample(typer.echo, port=port))
     except OSError as error:
-        raise _unusable(OSError(f"{error}; try another one: --port 5050")) from None
+        raise unusable(OSError(f"{error}; try another one: --port 5050")) from None
 
 
 @main.command("explain")
@@ -129,8 +106,8 @@ def explain_command(
     from proxy.keyfile import load_or_create
     from proxy.metrics import Metrics
 
-    config = _load(config_file)
-    login = _login(username, password_stdin=password_stdin)
+    config = config_of(config_file)
+    login = login_of(username, password_stdin=password_stdin)
 
     async def run() -> Explanation:
         key = load_or_create(config.translate.signing_key_file)
@@ -144,13 +121,13 @@ def explain_command(
                 accept=accept,
             )
 
-    explanation = _run(run())
+    explanation = result_of(run())
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(explanation), indent=2))
     else:
         show_explanation(explanation)
     if explanation.refusal is not None:
-        raise typer.Exit(_REFUSED)
+        raise typer.Exit(REFUSED)
 
 
 @main.command("check")
@@ -173,7 +150,7 @@ def check_command(
     from proxy.check import Finding, check_files, check_services
     from proxy.console import show_finding
 
-    config = _load(config_file)
+    config = config_of(config_file)
     works = True
 
     async def run() -> None:
@@ -187,9 +164,9 @@ def check_command(
         show_finding(finding)
         works = works and finding.works
     if not offline:
-        _run(run())
+        result_of(run())
     if not works:
-        raise typer.Exit(_REFUSED)
+        raise typer.Exit(REFUSED)
 
 
 @main.command("warm")
@@ -218,10 +195,10 @@ def warm_command(
     from proxy.metrics import Metrics
     from proxy.warm import warm
 
-    config = _load(config_file)
+    config = config_of(config_file)
     if config.cache.store is None:
-        raise _unusable(ConfigError("cache.store: is not set: there is nowhere to keep them"))
-    login = _login(username, password_stdin=password_stdin)
+        raise unusable(ConfigError("cache.store: is not set: there is nowhere to keep them"))
+    login = login_of(username, password_stdin=password_stdin)
     names = [name for name in engines.split(",") if name]
 
     async def run() -> list[Warmed]:
@@ -237,10 +214,10 @@ def warm_command(
                     bar.advance(task)
         return warmed
 
-    warmed = _run(run())
+    warmed = result_of(run())
     show_warmed(warmed)
     if any(one.problem is not None for one in warmed):
-        raise typer.Exit(_REFUSED)
+        raise typer.Exit(REFUSED)
 
 
 @main.command("inventory")
@@ -266,33 +243,17 @@ def inventory_command(
 
     if as_json and as_csv:
         raise typer.BadParameter("give either --json or --csv")
-    config = _load(config_file)
+    config = config_of(config_file)
     try:
         entries = asyncio.run(kept_inventory(config, since))
     except (ConfigError, StoreFailedError) as error:
-        raise _unusable(error) from None
+        raise unusable(error) from None
     if as_json:
         typer.echo(report.as_json(entries))
     elif as_csv:
         typer.echo(report.as_csv(entries), nl=False)
     else:
         show_inventory(entries)
-
-
-def _login(username: str | None, *, password_stdin: bool) -> Read | None:
-    from proxy.upstream.credentials import given
-
-    password = sys.stdin.readline().rstrip("\n") if password_stdin else ""
-    return None if username is None else given(username, password)
-
-
-def _run(command: Coroutine[Any, Any, _Result]) -> _Result:
-    import asyncio
-
-    try:
-        return asyncio.run(command)
-    except (ConfigError, RegistryError) as error:
-        raise _unusable(error) from None
 
 
 @config_commands.command("schema")
@@ -315,14 +276,14 @@ def key_show(config_file: ConfigFile) -> None:
 
     from proxy.keyfile import load_or_create
 
-    config = _load(config_file)
+    config = config_of(config_file)
     path = config.translate.signing_key_file
     if path is None:
-        raise _unusable(ConfigError("translate.signing_key_file: is not set: no key is kept"))
+        raise unusable(ConfigError("translate.signing_key_file: is not set: no key is kept"))
     try:
         key = load_or_create(path)
     except ConfigError as error:
-        raise _unusable(error) from None
+        raise unusable(error) from None
     jwk = msgspec.json.encode(key.public_jwk()).decode()
     typer.echo(f"kid: {key.kid}\npublic JWK: {jwk}")
 
