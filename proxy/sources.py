@@ -72,38 +72,29 @@ class Sources:
         A page that says 200 to everybody is no confirmation. DigestMismatch if the upstream
         shows something else under this digest.
         """
-        document = await self.ask(request, source)
-        if document.status != 200:
-            return document
         if request.method == "HEAD":
+            document = await self.ask(request, source)
             told = document.headers.get("Docker-Content-Digest")
-            if told == source and manifest_type(document.headers.get("Content-Type")) is not None:
+            is_manifest = manifest_type(document.headers.get("Content-Type")) is not None
+            if document.status != 200 or (told == source and is_manifest):
                 return document
-            document = await self.ask(request.as_get(), source)
-        if document.status == 200:
-            verify(document.body, source)
-        return document
+        return await self._verified(request, source)
 
     async def manifest(self, request: PullRequest, digest: Digest) -> bytes:
         """Return a stored manifest by its digest, verified."""
-        kept = await self._store.get_document(request.repository, digest)
+        kept = await self._from_store(request, digest, "manifest")
         if kept is not None:
-            request.note(f"the manifest {digest} is in the store")
             return kept
-        request.note(f"fetch the manifest {digest}")
-        document = await self.ask(request.as_get(), digest)
+        document = await self._verified(request, digest)
         _must_be_there(document, f"the manifest {digest} that it points to")
-        verify(document.body, digest)
         await self._store.put_document(request.repository, digest, document.body)
         return document.body
 
     async def config_blob(self, request: PullRequest, digest: Digest) -> bytes:
         """Return a config blob, verified."""
-        kept = await self._store.get_document(request.repository, digest)
+        kept = await self._from_store(request, digest, "config blob")
         if kept is not None:
-            request.note(f"the config blob {digest} is in the store")
             return kept
-        request.note(f"fetch the config blob {digest}")
         document = await self._upstream.blob(
             request.repository, digest, request.headers, self._config_blob_limit, request.query
         )
@@ -121,6 +112,22 @@ class Sources:
             what = "only attestations or artifacts" if index.manifests else "nothing"
             raise UnsuitableIndex(f"the index behind this tag holds no image: {what}")
         return images
+
+    async def _verified(self, request: PullRequest, digest: Digest) -> Document:
+        """Return the upstream's reply to a GET; DigestMismatch if it sends another manifest."""
+        document = await self.ask(request.as_get(), digest)
+        if document.status == 200:
+            verify(document.body, digest)
+        return document
+
+    async def _from_store(self, request: PullRequest, digest: Digest, kind: str) -> bytes | None:
+        """Return a kept document, None if it is to be fetched; the request notes which."""
+        kept = await self._store.get_document(request.repository, digest)
+        if kept is None:
+            request.note(f"fetch the {kind} {digest}")
+        else:
+            request.note(f"the {kind} {digest} is in the store")
+        return kept
 
     async def _images(
         self, request: PullRequest, index: Index, depth: int, left: list[int]
