@@ -12,13 +12,13 @@ Result = TypeVar("Result")
 
 
 class _Flight(Generic[Result]):
-    """One call under way, and how many wait for it."""
+    """One call under way, and a future for each who waits: cheaper than to shield the task."""
 
     __slots__ = ("task", "waiting")
 
     def __init__(self, task: asyncio.Task[Result]) -> None:
         self.task = task
-        self.waiting = 0
+        self.waiting: set[asyncio.Future[Result]] = set()
 
 
 class Flights(Generic[Result]):
@@ -36,21 +36,31 @@ class Flights(Generic[Result]):
         if flight is None:
             flight = self._flights[key] = _Flight(asyncio.create_task(start()))
             flight.task.add_done_callback(partial(self._landed, key, flight))
-        flight.waiting += 1
+        landing: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        flight.waiting.add(landing)
         try:
-            return await asyncio.shield(flight.task)
-        finally:
-            flight.waiting -= 1
+            return await landing
+        except asyncio.CancelledError:
+            flight.waiting.discard(landing)
             if not flight.waiting and not flight.task.done():
                 # Forgotten at once: a newcomer must not board a flight that is going down.
                 self._forget(key, flight)
                 flight.task.cancel()
+            raise
 
     def _landed(self, key: Hashable, flight: _Flight[Result], task: asyncio.Task[Result]) -> None:
         self._forget(key, flight)
-        if not task.cancelled():
-            # Whoever waits is told; if nobody does any more, it is nobody's error.
-            task.exception()
+        # Looked at even if nobody waits any more: then it is nobody's error.
+        error = None if task.cancelled() else task.exception()
+        for landing in flight.waiting:
+            if landing.done():
+                continue  # its waiter is leaving
+            if task.cancelled():
+                landing.cancel()
+            elif error is not None:
+                landing.set_exception(error)
+            else:
+                landing.set_result(task.result())
 
     def _forget(self, key: Hashable, flight: _Flight[Result]) -> None:
         """Forget a flight, but not another one that has started under its key since."""

@@ -170,6 +170,21 @@ async def test_join__leaving_at_the_landing() -> None:
         await leaver
 
 
+async def test_join__a_call_that_is_cancelled_from_elsewhere() -> None:
+    """Whoever waits for a call that somebody else has cancelled waits no longer."""
+
+    async def give_up() -> str:
+        await asyncio.sleep(0)
+        raise asyncio.CancelledError
+
+    flights = Flights[str]()
+    waiting = [asyncio.create_task(flights.join("a", give_up)) for _ in range(2)]
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [type(result) for result in results] == [asyncio.CancelledError] * 2
+    assert flights._flights == {}
+
+
 async def test_join__an_error_that_nobody_waits_for() -> None:
     """A call that fails while it is being cancelled disturbs nobody."""
     flights = Flights[str]()
