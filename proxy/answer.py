@@ -1,6 +1,6 @@
 """What is asked of the Puller and what it answers: values, no I/O."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -28,6 +28,11 @@ def _unheard(_: str) -> None:
     pass
 
 
+def telling_apart(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return the headers that can make an upstream answer one request otherwise than another."""
+    return tuple(pair for pair in headers if pair[0].lower() not in _TELLS_NOBODY)
+
+
 class PullRequest(msgspec.Struct, frozen=True):
     """A GET or HEAD of a manifest.
 
@@ -49,7 +54,7 @@ class PullRequest(msgspec.Struct, frozen=True):
         Authorization is not all: there are cookies, tokens in headers of a registry's own, and
         allowlists of addresses.
         """
-        return tuple(pair for pair in self.headers if pair[0].lower() not in _TELLS_NOBODY)
+        return telling_apart(self.headers)
 
     @property
     def accept(self) -> str:

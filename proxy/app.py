@@ -17,6 +17,7 @@ from proxy.connecting import connected, naming
 from proxy.handlers import ping, tokens
 from proxy.handlers.admin import Admin, Readiness
 from proxy.handlers.blobs import Blobs
+from proxy.handlers.by_digest import ByDigest
 from proxy.handlers.crowd import CROWD, Crowd, Patience
 from proxy.handlers.exchange import ACCESS, drop_added_headers
 from proxy.handlers.guard import Guard
@@ -91,7 +92,10 @@ def build(config: Config, key: SigningKey) -> web.Application:
             app[_STATUS] = StatusPage(_facts(config), readiness, activity, inventory)
             passthrough = Passthrough(upstream)
             settings = client_settings(config)
-            app[_MANIFESTS] = Manifests(connections.puller, settings, passthrough, recorder)
+            by_digest = ByDigest(upstream, passthrough, limit=config.limits.manifest)
+            app[_MANIFESTS] = Manifests(
+                connections.puller, settings, passthrough, by_digest, recorder
+            )
             app[_BLOBS] = Blobs(upstream, passthrough, redirects=config.upstream.blob_redirects)
             app[_PASSTHROUGH] = passthrough
             challenges = Challenges(upstream)

@@ -8,6 +8,7 @@ from multidict import CIMultiDict
 
 from proxy.answer import Answer, PullRequest, Served
 from proxy.errors import NotTranslatable
+from proxy.handlers.by_digest import ByDigest
 from proxy.handlers.exchange import ACCESS, VARY, keep_as_is, send, upstream_headers
 from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.recording import Recorder
@@ -38,11 +39,17 @@ class Manifests:
     """Answers GET and HEAD of manifests; `settings` can be replaced, for the requests to come."""
 
     def __init__(
-        self, puller: Puller, settings: Settings, passthrough: Passthrough, recorder: Recorder
+        self,
+        puller: Puller,
+        settings: Settings,
+        passthrough: Passthrough,
+        by_digest: ByDigest,
+        recorder: Recorder,
     ) -> None:
         self._puller = puller
         self._recorder = recorder
         self._passthrough = passthrough
+        self._by_digest = by_digest
         self._clients: LRUCache[tuple[tuple[str, ...], str], Client] = LRUCache(_MOST_KEPT)
         self.settings = settings
 
@@ -60,11 +67,11 @@ class Manifests:
         """Answer a pull by tag or by digest."""
         access = request[ACCESS]
         access.repository, access.reference = route.repository, route.reference
-        client = self._client(request)
+        client, headers = self._client(request), upstream_headers(request)
         pull = PullRequest(
             method=request.method,
             repository=route.repository,
-            headers=tuple(upstream_headers(request, without=_ANSWERED_HERE)),
+            headers=tuple(pair for pair in headers if pair[0].lower() not in _ANSWERED_HERE),
             client=client,
             query=_query(request),
         )
@@ -73,8 +80,7 @@ class Manifests:
             # Who asks by digest has been told what those bytes are: they come unchanged.
             answer = await self._puller.by_digest(pull, route.reference)
             if answer is None:
-                # By tag redirects are followed; old engines can follow none by themselves.
-                return await self._passthrough.forward(request, follow=True)
+                return await self._by_digest.answer(request, headers)
         else:
             try:
                 answer = await self._puller.by_tag(pull, Tag(route.reference))
