@@ -39,7 +39,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """What to ask, how often, on how many connections.
 
     `{n}` in `path` is a number below `distinct`, each once per pass in an order that `seed`
-    shuffles, counted from `first`. It ends after `requests`, or after `seconds` if that is 0.
+    shuffles, counted from `first`; or what `names` has at that number, if it has anything. It
+    ends after `requests`, or after `seconds` if that is 0.
     """
 
     port: int
@@ -48,6 +49,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 16
     distinct: int = 1
     first: int = 0
+    names: tuple[str, ...] = ()
     seed: int = 1
     requests: int = 0
     seconds: float = 0.0
@@ -160,7 +162,7 @@ def _requests(load: Load) -> Iterator[bytes]:
     fields = "".join(f"{name}: {value}\r\n" for name, value in load.headers.items())
     tail = f" HTTP/1.1\r\nHost: 127.0.0.1:{load.port}\r\n{fields}\r\n"
     requests = {
-        number: f"GET {load.path.replace('{n}', str(number))}{tail}".encode()
+        number: f"GET {load.path.replace('{n}', _name(load, number))}{tail}".encode()
         for number in range(load.first, load.first + load.distinct)
     }
     end = time.perf_counter() + load.seconds
@@ -168,6 +170,10 @@ def _requests(load: Load) -> Iterator[bytes]:
         if count >= load.requests if load.requests else time.perf_counter() >= end:
             return
         yield requests[number]
+
+
+def _name(load: Load, number: int) -> str:
+    return load.names[number] if load.names else str(number)
 
 
 async def run(load: Load) -> Outcome:

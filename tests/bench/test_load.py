@@ -36,6 +36,33 @@ async def test_run__asks_as_often_as_told() -> None:
     assert 0 < outcome.p50 <= outcome.p99 <= outcome.most
 
 
+async def test_run__names_instead_of_numbers() -> None:
+    """What has a name is asked for by that, each as often as its number would be."""
+    targets: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(4):
+            head = await reader.readuntil(b"\r\n\r\n")
+            targets.append(head.decode().split()[1])
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        load = Load(
+            port=port,
+            path="/{n}/x",
+            headers={},
+            connections=1,
+            distinct=2,
+            names=("a", "b"),
+            requests=4,
+        )
+        await run(load)
+
+    assert sorted(targets) == ["/a/x", "/a/x", "/b/x", "/b/x"]
+
+
 async def test_run__a_reply_without_length_ends_it() -> None:
     """What the generator cannot measure is an error, never a figure."""
 
