@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 IMAGE = make_image(empty_layers=(1,))
 TAG = "/v2/lib/app/manifests/1"
+DIGEST = f"/v2/lib/app/manifests/{IMAGE.digest}"
 EMPTY = f"/v2/lib/app/blobs/{EMPTY_LAYER_DIGEST}"
 # Who asks → the status that the upstream gives for lib/app.
 WHO = {
@@ -83,7 +84,7 @@ async def seen(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("what", ["tag", "translated digest", "empty layer"])
+@pytest.mark.parametrize("what", ["tag", "stored digest", "translated digest", "empty layer"])
 @pytest.mark.parametrize("who", WHO)
 async def test_access__as_the_upstream_would_say(
     http: aiohttp.ClientSession, who: str, what: str, method: str
@@ -95,6 +96,7 @@ async def test_access__as_the_upstream_would_say(
         await http.get(it.url + EMPTY, headers=alice)
         path = {
             "tag": TAG,
+            "stored digest": DIGEST,
             "translated digest": "/v2/lib/app/manifests/" + warm.headers["Docker-Content-Digest"],
             "empty layer": EMPTY,
         }[what]
@@ -121,11 +123,12 @@ async def test_access__revoked_between_two_pulls(http: aiohttp.ClientSession) ->
         it.auth.revoke(headers["Authorization"].removeprefix("Bearer "))
         digest = "/v2/lib/app/manifests/" + warm.headers["Docker-Content-Digest"]
         statuses = [
-            (await http.get(it.url + path, headers=headers)).status for path in (TAG, digest, EMPTY)
+            (await http.get(it.url + path, headers=headers)).status
+            for path in (TAG, DIGEST, digest, EMPTY)
         ]
 
     assert 200 == warm.status
-    assert [401, 401, 401] == statuses
+    assert [401, 401, 401, 401] == statuses
 
 
 async def test_access__digest_of_one_repository_asked_in_another(
@@ -144,8 +147,9 @@ async def test_access__digest_of_one_repository_asked_in_another(
     assert direct == through
 
 
+@pytest.mark.parametrize("path", [TAG, DIGEST], ids=["tag", "digest"])
 async def test_access__calls_in_flight_are_not_shared_across_users(
-    http: aiohttp.ClientSession,
+    http: aiohttp.ClientSession, path: str
 ) -> None:
     """While alice's call is under way, others wait for their own answers, not for hers."""
     async with guarded() as it:
@@ -154,7 +158,8 @@ async def test_access__calls_in_flight_are_not_shared_across_users(
         who = ["alice", "nobody", "bob, who may not"]
         credentials = [it.headers(name) for name in who] * 5
         pulls = [
-            asyncio.create_task(seen(http, "GET", it.url + TAG, headers)) for headers in credentials
+            asyncio.create_task(seen(http, "GET", it.url + path, headers))
+            for headers in credentials
         ]
         await fault.arrived.wait()
         held.set()
