@@ -156,18 +156,24 @@ async def test_join__a_forsaken_flight_leaves_the_next_alone() -> None:
     assert flights._flights == {}
 
 
-async def test_join__leaving_at_the_landing() -> None:
-    """A waiter that is cancelled when the result is there leaves the others their result."""
+@pytest.mark.parametrize("later", range(3))
+async def test_join__leaving_at_the_landing(later: int) -> None:
+    """A waiter that is cancelled when the result is there leaves the others their result.
+
+    Nor does it matter how far the result has come by then.
+    """
     flights, call = Flights[str](), Call()
     leaver, stayer = boarded(flights, call, 2)
     await call.under_way.wait()
     await turns()
     call.land.set_result("here")
+    await turns(later)
     leaver.cancel()
 
     assert await stayer == "here"
     with pytest.raises(asyncio.CancelledError):
         await leaver
+    assert flights._flights == {}
 
 
 async def test_join__a_call_that_is_cancelled_from_elsewhere() -> None:
