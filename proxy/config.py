@@ -188,8 +188,9 @@ class Upstream(_Section, frozen=True):
     `url` may have a path, which is put before `/v2/`. `blob_redirects` says who follows an
     upstream's redirect to object storage: the proxy (`follow`) or the client (`pass`).
     `splice` lets Linux move large bodies between plain sockets without this process reading
-    them; what cannot be moved so is read and written as ever. `ca_file` replaces the system's
-    certificates; the client certificate is shown to whoever asks for one at `url`.
+    them; what cannot be moved so is read and written as ever. An upload that was moved so is the
+    last request of its connection. `ca_file` replaces the system's certificates; the client
+    certificate is shown to whoever asks for one at `url`.
     """
 
     url: Url

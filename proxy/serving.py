@@ -27,7 +27,8 @@ from proxy.translator import CHILDREN_AT_ONCE
 from proxy.upstream.transport import READ_AHEAD
 
 log: Final = structlog.get_logger("regshim")
-# File descriptors: a connection to the upstream and a pipe; listening, stores, libraries.
+# File descriptors: a connection to the upstream, a pipe, and a socket of each side once more, for
+# which a download's connection has gone (an upload takes one more); listening, stores, libraries.
 _OF_A_TRANSFER: Final = 4
 _OF_ITSELF: Final = 100
 _BACKLOG: Final = 1024  # a fleet may come all at once

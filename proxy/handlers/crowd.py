@@ -83,6 +83,10 @@ class Crowd:
         self._places.give_back(address)
         self._counted(-1)
 
+    def gave_up(self, awaited: Awaited) -> None:
+        """Count a client that was given up."""
+        self._slow(awaited)
+
     async def watched(self, _: web.Application) -> AsyncIterator[None]:
         """Give up clients that are too slow while the application lasts (a cleanup context)."""
         period = min(self.patience.head / 4, self.patience.idle / 4, _LONGEST_PERIOD)
@@ -96,7 +100,7 @@ class Crowd:
             for connection in list(self._open):
                 awaited = connection.kept_waiting(now)
                 if awaited is not None:
-                    self._slow(awaited)
+                    self.gave_up(awaited)
 
         timer = loop.call_later(period, look)
         try:
@@ -151,6 +155,16 @@ class WatchedConnection(Connection):
             self._body = self._messages[-1][1]
         elif self._head_began is None and data and not in_body and not self._upgraded:
             self._head_began = self._loop.time()
+
+    @property
+    def patience(self) -> Patience:
+        """How long this client may keep others waiting."""
+        return self._crowd.patience
+
+    def give_up_body(self) -> None:
+        """Give the client up because its body stopped coming, as somebody else noticed."""
+        self._crowd.gave_up("body")
+        self._give_up("body")
 
     def kept_waiting(self, now: float) -> Awaited | None:
         """Give the client up if it is too slow; tell what it kept waiting then."""

@@ -1,13 +1,14 @@
 """Everything of `/v2/` that is not a pull: forwarded as it came, both bodies streamed."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.handlers import exchange
-from proxy.handlers.exchange import ACCESS, relay, upstream_headers
+from proxy.handlers.exchange import relay, upstream_headers
+from proxy.handlers.request_body import RequestBody
 from proxy.upstream.client import UpstreamRegistry
 
 _API_VERSION: Final = "Docker-Distribution-Api-Version"
@@ -25,9 +26,9 @@ class Passthrough:
         `follow` follows redirects of the upstream instead of handing them on.
         """
         headers = upstream_headers(request)
-        body: AsyncIterator[bytes] | None = None
+        body = None
         if request.can_read_body:
-            body = _counted(request)
+            body = RequestBody(request)
             if "Content-Length" not in request.headers:
                 headers.append(("Transfer-Encoding", "chunked"))
         stream = await self._upstream.open(
@@ -54,11 +55,3 @@ class Passthrough:
             base_path=self._upstream.base_path,
             without=without,
         )
-
-
-async def _counted(request: web.Request) -> AsyncIterator[bytes]:
-    """Yield the request's body as it comes."""
-    access = request[ACCESS]
-    async for piece in request.content.iter_any():
-        access.bytes_received += len(piece)
-        yield piece

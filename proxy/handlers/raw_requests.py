@@ -22,9 +22,9 @@ from proxy.errors import (
     RequestInvalid,
     UpstreamError,
 )
-from proxy.handlers.ending import EndingConnection
 from proxy.handlers.exchange import HOST
 from proxy.handlers.middleware import Handler, render
+from proxy.handlers.unparsed import UnparsedConnection
 
 MAX_LINE: Final = 16 << 10  # the request line; an upload's state stands in it
 MAX_FIELD: Final = 64 << 10  # one header; some token services make tokens of more than 8 KiB
@@ -49,7 +49,7 @@ async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
     except UpstreamError:
         # The upstream's reply did not come for want of the rest of the body.
         of_the_body = request.content.exception()
-        if isinstance(of_the_body, RegistryError):
+        if isinstance(of_the_body, RegistryError | ConnectionError):
             raise of_the_body from None
         if isinstance(of_the_body, web.RequestPayloadError):
             raise RequestInvalid("the body broke off: its chunked coding is wrong") from None
@@ -101,7 +101,7 @@ def _is_last(message: RawRequestMessage) -> bool:
     return message.chunked or message.upgrade or hdrs.UPGRADE in message.headers
 
 
-class Connection(EndingConnection):
+class Connection(UnparsedConnection):
     """A client's connection; what cannot be parsed is answered as a registry does."""
 
     __slots__ = ()

@@ -4,7 +4,7 @@ httpx's exceptions end here. Nothing here knows what a client understands; crede
 those in the headers that the caller passes, and leave them only for the upstream itself.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from time import monotonic
 from typing import Final, Literal
 
@@ -116,7 +116,7 @@ class UpstreamRegistry:
         method: str,
         target: str,
         headers: Headers,
-        body: AsyncIterator[bytes] | None = None,
+        body: AsyncIterable[bytes] | None = None,
         *,
         follow: bool = False,
         kind: Kind = "other",
@@ -140,7 +140,7 @@ class UpstreamRegistry:
         raise UpstreamInvalid(f"the upstream redirected more than {_MOST_REDIRECTS} times")
 
     async def open_url(
-        self, method: str, url: str, headers: Headers, body: AsyncIterator[bytes] | None = None
+        self, method: str, url: str, headers: Headers, body: AsyncIterable[bytes] | None = None
     ) -> Stream:
         """Send a request to another service than the registry; its redirects are its reply."""
         there = httpx.URL(url)
@@ -153,7 +153,7 @@ class UpstreamRegistry:
         url: httpx.URL,
         target: str,
         headers: Headers,
-        body: AsyncIterator[bytes] | None,
+        body: AsyncIterable[bytes] | None,
         *,
         kind: Kind,
     ) -> Stream:
@@ -165,7 +165,7 @@ class UpstreamRegistry:
                 url,
                 headers=[(name.encode(), value.encode()) for name, value in sent],
                 stream=_Body(body),
-                extensions={"target": target.encode("ascii"), "kind": kind},
+                extensions={"target": target.encode("ascii"), "kind": kind, "upload": body},
             )
             try:
                 stream = Stream(await self._transport.handle_async_request(request))
@@ -190,7 +190,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 class _Body(httpx.AsyncByteStream):
     """A request body that is passed on as it comes."""
 
-    def __init__(self, pieces: AsyncIterator[bytes] | None) -> None:
+    def __init__(self, pieces: AsyncIterable[bytes] | None) -> None:
         self._pieces = pieces
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -29,6 +29,8 @@ _LARGE: Final = 512 << 10
 _MOST_LARGE: Final = 64
 _SMALLEST: Final = 64 << 10
 _FAMILIES: Final = frozenset({socket.AF_INET, socket.AF_INET6})
+WORTH_SPLICING: Final = 256 << 10
+"""Bytes of a body; fewer are not worth a pipe and a connection that is not used again."""
 
 
 class SourceLost(Exception):
@@ -41,6 +43,14 @@ class SourceEnded(SourceLost):
 
 class SourceSilent(SourceLost):
     """Nothing came for as long as may be waited."""
+
+
+class TargetSilent(TimeoutError):
+    """The target took nothing for as long as may be waited."""
+
+
+def _unheard(_: int) -> None:
+    pass
 
 
 def can_splice() -> bool:
@@ -71,6 +81,11 @@ def _connected(stack: ExitStack) -> tuple[socket.socket, socket.socket]:
     return near, far
 
 
+def may_join(source: asyncio.Transport, target: asyncio.WriteTransport) -> bool:
+    """Tell whether both are nothing more than sockets; more can be known only when it is tried."""
+    return _HERE and _is_plain(source) and _is_plain(target)
+
+
 class Splicer:
     """Joins the sockets below transports; one per process, for it counts the large pipes.
 
@@ -81,14 +96,14 @@ class Splicer:
         self._large = 0
         self._most_large = _MOST_LARGE // processes
 
-    def join(self, source: asyncio.Transport, target: asyncio.Transport) -> "Joint | None":
+    def join(self, source: asyncio.Transport, target: asyncio.WriteTransport) -> "Joint | None":
         """Return a joint of two sockets; None if either is more than a socket, or not empty.
 
         Close it in any case. It has descriptors of its own: a transport may be closed while
         it lasts, but its connection ends only with it. OSError if there are no more
         descriptors, or no more pipes worth having.
         """
-        if not (_HERE and _is_plain(source) and _is_plain(target)):
+        if not may_join(source, target):
             return None
         if target.get_write_buffer_size() > 0:
             return None
@@ -133,17 +148,27 @@ class Joint:
     def __exit__(self, *_: object) -> None:
         self._closing.close()
 
-    async def move(self, size: int, *, idle: float, moved: Callable[[int], None]) -> None:
-        """Move exactly `size` bytes; `moved` is told of those that the target has taken.
+    async def move(
+        self,
+        size: int,
+        *,
+        idle: float,
+        target_idle: float | None = None,
+        taken: Callable[[int], None] = _unheard,
+        moved: Callable[[int], None] = _unheard,
+    ) -> None:
+        """Move exactly `size` bytes.
 
-        SourceLost if they do not come, after what did come has been passed on; with no byte
-        for `idle` seconds it is SourceSilent. For the target there is no such limit, as there
-        is none on any other way to it. ConnectionError if the target is lost.
+        `taken` is told of those that the source has given, `moved` of those that the target
+        has. SourceLost if they do not come, after what did come has been passed on; with no
+        byte for `idle` seconds it is SourceSilent. ConnectionError if the target is lost;
+        TargetSilent if it takes nothing for `target_idle` seconds: None is no limit.
         """
         while size:
             count = await self._fill(size, idle)
+            taken(count)
             size -= count
-            await self._empty(count, moved)
+            await self._empty(count, target_idle, moved)
             # Where neither side ever has to be waited for, others have their turn too.
             await asyncio.sleep(0)
 
@@ -161,13 +186,13 @@ class Joint:
                     raise SourceEnded(f"{most} bytes were still to come")
                 return count
 
-    async def _empty(self, count: int, moved: Callable[[int], None]) -> None:
+    async def _empty(self, count: int, idle: float | None, moved: Callable[[int], None]) -> None:
         """Move the `count` bytes that are in the pipe to the target."""
         while count:
             try:
                 taken = _splice(self._out, self._target, count)
             except BlockingIOError:
-                await self._writable()
+                await self._writable(idle)
             except OSError as error:
                 raise ConnectionResetError(os.strerror(error.errno or 0)) from error
             else:
@@ -186,12 +211,15 @@ class Joint:
         finally:
             loop.remove_reader(self._source)
 
-    async def _writable(self) -> None:
+    async def _writable(self, idle: float | None) -> None:
         loop = asyncio.get_running_loop()
         ready = loop.create_future()
         loop.add_writer(self._target, _wake, ready)
         try:
-            await ready
+            async with asyncio.timeout(idle):
+                await ready
+        except TimeoutError:
+            raise TargetSilent(f"no byte was taken for {idle:g} s") from None
         finally:
             loop.remove_writer(self._target)
 
@@ -206,7 +234,7 @@ def _wake(ready: asyncio.Future[None]) -> None:
         ready.set_result(None)
 
 
-def _is_plain(transport: asyncio.Transport) -> bool:
+def _is_plain(transport: asyncio.BaseTransport) -> bool:
     """Tell whether a transport passes on the bytes of a TCP socket as they are."""
     if transport.is_closing() or transport.get_extra_info("sslcontext") is not None:
         return False
@@ -219,7 +247,7 @@ def _is_plain(transport: asyncio.Transport) -> bool:
     )
 
 
-def _duplicate(transport: asyncio.Transport, stack: ExitStack) -> int:
+def _duplicate(transport: asyncio.BaseTransport, stack: ExitStack) -> int:
     """Return a descriptor that the loop will watch: it watches none that a transport has."""
     number = os.dup(transport.get_extra_info("socket").fileno())
     stack.callback(os.close, number)

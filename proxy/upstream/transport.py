@@ -25,14 +25,19 @@ from yarl import URL
 
 from proxy.upstream.addresses import AddressRefused
 from proxy.upstream.connections import Connector
-from proxy.upstream.splice import SourceEnded, SourceLost, SourceSilent, Splicer
+from proxy.upstream.splice import (
+    WORTH_SPLICING,
+    SourceEnded,
+    SourceLost,
+    SourceSilent,
+    Splicer,
+)
+from proxy.upstream.upload import Upload, UploadPayload
 
 # Bytes after which aiohttp stops reading ahead of whoever consumes a body. A stream whose
 # client has stalled holds several times as many: twice that here before reading stops, one
 # more read (256 KiB at most), and what was handed on but not yet sent.
 READ_AHEAD: Final = 64 << 10
-# Less is not worth a pipe and a connection that is not used again.
-_WORTH_SPLICING: Final = 256 << 10
 _NOT_ADDED: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
@@ -58,7 +63,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     limit on the number of connections (who calls bounds that) nor on the time of a transfer.
     `dial` is told each address before it is connected to, and may raise AddressRefused.
 
-    With a `splicer` a reply has the extension `splice`: see `_Body.splice`.
+    With a `splicer` a reply has the extension `splice`: see `_Body.splice`. A request may have
+    the extension `upload`, an Upload: it is given a way past this process while it is sent.
     """
 
     def __init__(
@@ -103,20 +109,19 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         # aiohttp chunks a body of unknown length by itself, and only if the header is not there.
         chunked = headers.pop("transfer-encoding", None) is not None
         has_body = chunked or "content-length" in headers
-        assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101  narrows httpx's type
         patience = request.extensions.get("timeout", {}).get("read", self._idle)
         with _httpx_errors(request):
             response = await self._session.request(
                 request.method,
                 url,
                 headers=headers,
-                data=aiter(request.stream) if has_body else None,
+                data=self._data(request) if has_body else None,
                 allow_redirects=False,
                 timeout=self._timeout(sock_read=patience),
             )
         if patience != self._idle:
             _limit_silence(response, self._idle)
-        # While a request is still being sent its connection belongs to aiohttp.
+        # While a request is still being sent its connection is not read by anybody else.
         splicer = None if has_body else self._splicer
         body = _Body(response, request, splicer=splicer, idle=self._idle)
         return httpx.Response(
@@ -129,6 +134,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             },
             request=request,
         )
+
+    def _data(self, request: httpx.Request) -> aiohttp.AsyncIterablePayload:
+        assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101  narrows httpx's type
+        upload = request.extensions.get("upload")
+        if self._splicer is None or not isinstance(upload, Upload):
+            return aiohttp.AsyncIterablePayload(aiter(request.stream))
+        return UploadPayload(aiter(request.stream), upload, self._splicer, idle=self._idle)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -173,7 +185,7 @@ class _Body(httpx.AsyncByteStream):
         as they go; ConnectionError if the client is lost. The connection ends with the body.
         """
         upstream = self._unread()
-        if self._splicer is None or upstream is None or left < _WORTH_SPLICING:
+        if self._splicer is None or upstream is None or left < WORTH_SPLICING:
             return False
         if left != self._left():
             return False  # the client was told of another body than the upstream's

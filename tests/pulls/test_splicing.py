@@ -5,38 +5,36 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import random
 import resource
-from collections import Counter
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.loops import LOOPS, run_on
+from tests.loops import run_on
+from tests.pulls import ways
+from tests.pulls.ways import (
+    DATA,
+    DIGEST,
+    HUGE,
+    SECONDS,
+    SMALLEST,
+    WAYS,
+    Way,
+    all_closed,
+    descriptors,
+    pipes,
+)
 from tests.raw import Connection, raw_server
 from tests.running import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-DATA = random.Random(8).randbytes((2 << 20) + 7)
 MORE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
-SMALLEST = 256 << 10  # what is spliced is at least as long
-HUGE = 64 << 20  # more than all buffers on the way hold
-DIGEST = "sha256:" + "0" * 64
-SECONDS = 20
 
 
-class Way(NamedTuple):
-    """On which loop the proxy runs, and whether it may splice."""
-
-    loop: str
-    splice: bool
-
-
-@pytest.fixture(params=[Way(loop, splice) for loop in LOOPS for splice in (True, False)], ids=str)
+@pytest.fixture(params=WAYS, ids=str)
 def way(request: pytest.FixtureRequest) -> Way:
     """Give each of the four ways of a body through the proxy."""
     return request.param  # type: ignore[no-any-return]  # it is one of the above
@@ -98,31 +96,14 @@ def _number(head: bytes, name: bytes) -> int:
     return next(int(value) for key, _, value in lines if key.lower() == name)
 
 
-class Client:
+class Client(ways.Client):
     """A client's connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
 
     def ask(self, size: int, first: int, *headers: str, method: str = "GET") -> None:
         """Ask for a blob."""
         lines = [f"{method} /v2/a/blobs/{DIGEST} HTTP/1.1", "Host: x", *headers]
         request = "\r\n".join([*lines, f"X-Size: {size}", f"X-First: {first}", "", ""])
         self.writer.write(request.encode())
-
-    async def head(self) -> bytes:
-        """Read the head of a reply."""
-        return await self.reader.readuntil(b"\r\n\r\n")
-
-    async def rest(self) -> bytes:
-        """Read until the connection ends, however it does."""
-        pieces = []
-        try:
-            while piece := await self.reader.read(1 << 20):
-                pieces.append(piece)
-        except ConnectionError:
-            pass
-        return b"".join(pieces)
 
 
 class Setting(NamedTuple):
@@ -136,12 +117,8 @@ class Setting(NamedTuple):
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Client]:
     """Connect a client to the proxy."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 16)
-    try:
-        yield Client(reader, writer)
-    finally:
-        writer.transport.abort()
+    async with ways.connected(url) as client:
+        yield Client(client.reader, client.writer)
 
 
 def through(
@@ -160,27 +137,9 @@ def through(
             connected(url) as client,
         ):
             await test(Setting(url, upstream, client))
-        for _ in range(10):
-            await asyncio.sleep(0)  # transports that were aborted close in their turn
-        assert Counter() == descriptors() - before
+        await all_closed(before)
 
     run_on(way.loop, main)
-
-
-def descriptors() -> Counter[str]:
-    """Return how many descriptors the process has of each pipe and socket."""
-    names = []
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            names.append(str(link.readlink()))
-        except FileNotFoundError:  # that of the directory itself
-            continue
-    return Counter(name for name in names if name.startswith(("pipe:", "socket:")))
-
-
-def pipes() -> int:
-    """Return how many pipes the process has open."""
-    return sum(name.startswith("pipe:") for name in descriptors())
 
 
 async def get(setting: Setting, size: int, first: int) -> bytes:

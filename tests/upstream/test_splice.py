@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.upstream.splice import SourceEnded, SourceLost, SourceSilent, Splicer, can_splice
+from proxy.upstream.splice import (
+    SourceEnded,
+    SourceLost,
+    SourceSilent,
+    Splicer,
+    TargetSilent,
+    can_splice,
+    may_join,
+)
 from tests.certificates import Authority
 from tests.loops import LOOPS, run_on
 
@@ -236,6 +244,29 @@ def test_move__the_target_is_lost(loop: str) -> None:
     joined(loop, test)
 
 
+def test_move__a_silent_target(loop: str) -> None:
+    """A target that takes nothing is given up where that is asked for, and no source is to blame.
+
+    What the source has given until then is told, whether or not the target has taken it.
+    """
+
+    async def test(ends: Ends) -> None:
+        sending = asyncio.create_task(ends.send(bytes(64 << 20)))
+        taken: list[int] = []
+        moved: list[int] = []
+        joint = Splicer().join(ends.source, ends.target)
+        assert joint is not None
+        with joint, pytest.raises(TargetSilent, match=r"no byte was taken for 0\.05 s"):
+            await joint.move(
+                64 << 20, idle=30, target_idle=0.05, taken=taken.append, moved=moved.append
+            )
+        assert 0 < sum(moved) < sum(taken) < 64 << 20
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+    joined(loop, test)
+
+
 @pytest.mark.parametrize("sent", [0, 64 << 20])
 def test_move__cancelled(loop: str, sent: int) -> None:
     """Cancelled while it waits for either side, it lets go of everything."""
@@ -294,6 +325,7 @@ def test_join__not_with_a_transport_that_closes(loop: str) -> None:
 
         assert Splicer().join(ends.source, ends.target) is None
         assert Splicer().join(ends.target, ends.source) is None
+        assert not may_join(ends.source, ends.target)
 
     joined(loop, test)
 
