@@ -22,11 +22,13 @@ else:
     _HERE = hasattr(os, "splice") and hasattr(fcntl, "F_SETPIPE_SZ")
 
 # A pipe as it comes holds 16 pages: a system call for every 64 KiB at best. Larger ones take
-# half the processor time, but all pipes of a user have a limit of 16,384 pages unless it was
-# changed, and past it there are only such of two. So few are made large, by all processes
-# together; 500 of the others fit below it.
+# half the processor time, the larger the less, but all pipes of a user have a limit of 16,384
+# pages (64 MiB) unless it was changed, and past it there are only such of two. So half of that
+# goes to larger ones, of all processes together, and 500 of the others fit below it: the first
+# pipes are as large as anybody may have them, the next ones half of that.
+_LARGEST: Final = 1 << 20
 _LARGE: Final = 512 << 10
-_MOST_LARGE: Final = 64
+_FOR_LARGE: Final = 32 << 20
 _SMALLEST: Final = 64 << 10
 _FAMILIES: Final = frozenset({socket.AF_INET, socket.AF_INET6})
 WORTH_SPLICING: Final = 256 << 10
@@ -87,14 +89,13 @@ def may_join(source: asyncio.Transport, target: asyncio.WriteTransport) -> bool:
 
 
 class Splicer:
-    """Joins the sockets below transports; one per process, for it counts the large pipes.
+    """Joins the sockets below transports; one per process, for it counts what large pipes take.
 
     `processes` is how many there are: the limit on pipes is the user's, not one's own.
     """
 
     def __init__(self, *, processes: int = 1) -> None:
-        self._large = 0
-        self._most_large = _MOST_LARGE // processes
+        self._free = self._for_large = _FOR_LARGE // processes
 
     def join(self, source: asyncio.Transport, target: asyncio.WriteTransport) -> "Joint | None":
         """Return a joint of two sockets; None if either is more than a socket, or not empty.
@@ -119,17 +120,19 @@ class Splicer:
         ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for end in ends:
             stack.callback(os.close, end)
-        if self._large < self._most_large:
-            with suppress(PermissionError):
-                fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, _LARGE)
-                self._large += 1
-                stack.callback(self._one_less)
+        for size, kept_free in ((_LARGEST, self._for_large // 2), (_LARGE, 0)):
+            if self._free - size >= kept_free:
+                with suppress(PermissionError):  # an administrator may allow less
+                    fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, size)
+                    self._free -= size
+                    stack.callback(self._give_back, size)
+                    break
         if fcntl.fcntl(ends[1], fcntl.F_GETPIPE_SZ) < _SMALLEST:
             raise OSError("the user's pipes are at their limit")
         return ends
 
-    def _one_less(self) -> None:
-        self._large -= 1
+    def _give_back(self, size: int) -> None:
+        self._free += size
 
 
 class Joint:
@@ -176,7 +179,7 @@ class Joint:
         """Move what the source has, as far as it goes into the empty pipe; return its size."""
         while True:
             try:
-                count = _splice(self._source, self._in, min(most, _LARGE))
+                count = _splice(self._source, self._in, min(most, _LARGEST))
             except BlockingIOError:
                 await self._readable(idle)
             except OSError as error:

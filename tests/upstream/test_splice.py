@@ -9,6 +9,8 @@ import os
 import resource
 import socket
 import struct
+import subprocess
+import sys
 from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -401,24 +403,82 @@ def test_join__not_without_descriptors(loop: str) -> None:
     joined(loop, test)
 
 
-@pytest.mark.parametrize(("processes", "large"), [(1, 64), (3, 21), (64, 1)])
-def test_join__large_pipes_are_few(processes: int, large: int) -> None:
-    """So many pipes of all processes are large at a time, all others are as they come."""
+@pytest.mark.parametrize(
+    ("processes", "largest", "large"), [(1, 16, 32), (3, 5, 11), (32, 0, 2), (64, 0, 1)]
+)
+def test_join__large_pipes_are_few(processes: int, largest: int, large: int) -> None:
+    """Half of what there is for large pipes goes to few, half to more; others are as they come."""
 
     async def test(ends: Ends) -> None:
         splicer = Splicer(processes=processes)
-        joints = [splicer.join(ends.source, ends.target) for _ in range(large + 2)]
+        joints = [splicer.join(ends.source, ends.target) for _ in range(largest + large + 2)]
         sizes = [fcntl.fcntl(joint._in, fcntl.F_GETPIPE_SZ) for joint in joints if joint]
-        assert [512 << 10] * large + [64 << 10] * 2 == sizes
-        for joint in joints:
+        assert [1 << 20] * largest + [512 << 10] * large + [64 << 10] * 2 == sizes
+        for joint, size in zip(joints, sizes, strict=True):
             assert joint is not None
             joint.__exit__()
             again = splicer.join(ends.source, ends.target)
             assert again is not None
             with again:
-                assert 512 << 10 == fcntl.fcntl(again._in, fcntl.F_GETPIPE_SZ)
+                least = min(size, 512 << 10) if size > 64 << 10 else size
+                assert least <= fcntl.fcntl(again._in, fcntl.F_GETPIPE_SZ)
 
     joined("asyncio", test)
+
+
+_OF_A_USER = """
+import asyncio, encodings.idna, fcntl, os, sys
+from proxy.upstream.splice import Splicer
+from tests.upstream.test_splice import Ends
+
+try:
+    os.setuid(int(sys.argv[1]))
+except PermissionError:
+    sys.exit(77)
+left = int(sys.argv[2])
+held = []
+while left:
+    size = 1 << (min(left, 1 << 20).bit_length() - 1)
+    held.append(os.pipe())
+    fcntl.fcntl(held[-1][0], fcntl.F_SETPIPE_SZ, size)
+    left -= size
+
+async def main():
+    ends = Ends()
+    await ends.open()
+    try:
+        with Splicer().join(ends.source, ends.target) as joint:
+            print(fcntl.fcntl(joint._in, fcntl.F_GETPIPE_SZ))
+    except OSError as error:
+        print(error)
+    await ends.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without any pipe")
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        (0, "1048576"),
+        ((64 << 20) - (1 << 19), "524288"),
+        ((64 << 20) - (1 << 18), "65536"),
+        (64 << 20, "the user's pipes are at their limit"),
+    ],
+)
+def test_join__pipes_of_a_user(held: int, told: str) -> None:
+    """Where a user has taken up his pipes they are smaller, and at last not worth having."""
+    soft = int(Path("/proc/sys/fs/pipe-user-pages-soft").read_text(encoding="ascii"))
+    if soft * os.sysconf("SC_PAGE_SIZE") != 64 << 20:
+        pytest.skip("this machine has another limit on a user's pipes than the usual one")
+    user = str(50_000 + os.getpid() % 10_000)
+    command = [sys.executable, "-c", _OF_A_USER, user, str(held)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("root may not become another user here")
+
+    assert (told, "") == (done.stdout.strip(), done.stderr)
 
 
 def test_can_splice__here() -> None:
