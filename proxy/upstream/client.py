@@ -123,14 +123,15 @@ class UpstreamRegistry:
     ) -> Stream:
         """Send a request for `target` (path and query, as sent) and return its reply.
 
-        `follow` follows redirects of GET and HEAD, at most five. `kind` is how it is counted.
+        `follow` follows redirects of GET and HEAD, at most five; a body is sent only once, so
+        the reply to a request that has one is what came. `kind` is how it is counted.
         UpstreamUnreachable, UpstreamTimeout or UpstreamInvalid if there is no reply to return.
         """
         url, headers = self._url, list(headers)
         target = self._base_path + target
         for _ in range(_MOST_REDIRECTS + 1):
             stream = await self._send(method, url, target, headers, body, kind=kind)
-            if not follow or stream.status not in _REDIRECTS:
+            if not follow or body is not None or stream.status not in _REDIRECTS:
                 return stream
             await stream.close()
             location = stream.headers.get("Location")
@@ -159,6 +160,9 @@ class UpstreamRegistry:
     ) -> Stream:
         began = monotonic()
         status = 0
+        if body is None:
+            # Whoever is told of a body that does not come takes the next request for it.
+            headers = [pair for pair in headers if not _tells_of_body(*pair)]
         with self._tracing.upstream(f"{method} {kind}", headers) as (span, sent):
             request = httpx.Request(
                 method,
@@ -185,6 +189,12 @@ class UpstreamRegistry:
 _HEAD_REFUSED: Final = frozenset({401, 403, 405})
 _MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+def _tells_of_body(name: str, value: str) -> bool:
+    """Tell whether a header says that a body follows; no bytes at all are none."""
+    lower = name.lower()
+    return lower == "transfer-encoding" or (lower == "content-length" and value != "0")
 
 
 class _Body(httpx.AsyncByteStream):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.images import make_image, push
+from tests.layers import EMPTY_LAYER, sha256
 from tests.processes import serving
 from tests.raw import Connection, raw_exchange, raw_server
 from tests.running import running
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tests.registry import Registry
 
 ANSWER_SECONDS = 10
+IMAGE = make_image()
 HOST = b"Host: 127.0.0.1\r\n"
 PING = b"GET /v2/ HTTP/1.1\r\n" + HOST
 UPLOAD = b"PATCH /v2/lib/app/blobs/uploads/x HTTP/1.1\r\n" + HOST
@@ -332,10 +334,20 @@ async def test_trailer__is_no_header_of_the_next_request() -> None:
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
-async def test_pull__body_is_not_read_as_a_request(registry: Registry, method: bytes) -> None:
-    """A body that a pull does not have a use for goes nowhere, and the next request is found."""
-    await push(registry, "lib/app", "1", make_image())
-    head = method + b" /v2/lib/app/manifests/1 HTTP/1.1\r\n" + HOST
+@pytest.mark.parametrize(
+    "what",
+    ["manifests/1", f"blobs/{sha256(IMAGE.layers[0])}", f"blobs/{sha256(EMPTY_LAYER)}"],
+    ids=["manifest", "blob", "empty layer"],
+)
+async def test_pull__body_is_not_read_as_a_request(
+    registry: Registry, what: str, method: bytes
+) -> None:
+    """A body that a pull does not have a use for goes nowhere, and the next request is found.
+
+    Nor is the upstream told of it, which would take the next request of anybody for it.
+    """
+    await push(registry, "lib/app", "1", IMAGE)
+    head = method + f" /v2/lib/app/{what} HTTP/1.1\r\n".encode() + HOST
     async with running(registry) as url:
         sent = head + b"Content-Length: %d\r\n\r\n" % len(CANARY) + CANARY
         statuses = await answers(url, sent + LAST_CANARY.replace(b"canary", b"lib/app"))

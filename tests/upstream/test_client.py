@@ -210,6 +210,42 @@ async def test_open__redirects_not_followed(registry: Registry, upstream: Upstre
     assert registry.count() == 1
 
 
+async def test_open__a_body_is_sent_once(registry: Registry, upstream: UpstreamRegistry) -> None:
+    """A redirect of a request that has a body is its reply: there is no body any more to send."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+
+    registry.fault("GET", "/v2/", status=307, headers={"Location": "/v2/other"})
+    length = ("Content-Length", "3")
+    stream = await upstream.open("GET", "/v2/", [length], body(), follow=True)
+    await stream.close()
+
+    assert (stream.status, stream.headers["Location"]) == (307, "/v2/other")
+    assert registry.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "sent"),
+    [
+        (("Content-Length", "3"), None),
+        (("content-length", "3"), None),
+        (("Transfer-Encoding", "chunked"), None),
+        (("Content-Length", "0"), "0"),
+    ],
+)
+async def test_open__no_body_is_told_of_that_is_not_sent(
+    registry: Registry, upstream: UpstreamRegistry, told: tuple[str, str], sent: str | None
+) -> None:
+    """A length goes on with its body alone; that there is none may be said."""
+    stream = await upstream.open("GET", "/v2/", [told])
+    await stream.close()
+
+    (request,) = registry.requests
+    assert sent == request.headers.get("Content-Length")
+    assert "Transfer-Encoding" not in request.headers
+
+
 @pytest.mark.parametrize(("hops", "works"), [(5, True), (6, False)])
 async def test_open__redirects_are_bounded(
     registry: Registry, upstream: UpstreamRegistry, hops: int, works: bool
