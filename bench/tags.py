@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _PUSHED_AT_ONCE = 8
 _LAYERS = 10
+_MORE_LAYERS = (30, 60)
+"""The more layers, the longer converting takes; asking whether a tag has changed does not."""
 
 
 @dataclass(frozen=True)
@@ -60,25 +62,39 @@ def cases(distinct: int, seconds: float) -> list[Case]:
     one = Load(port=0, path=f"{MANIFESTS}t{{n}}", headers=OLD_DOCKER, seconds=seconds)
     alone = replace(one, connections=1)
     many = replace(one, distinct=distinct)
+    larger = [
+        Case(
+            f"one tag, {layers} layers, 1 connection",
+            replace(alone, path=f"{MANIFESTS}layers{layers}"),
+            _p50,
+            "lower",
+            0.6,
+            "ms, p50",
+        )
+        for layers in _MORE_LAYERS
+    ]
     return [
         Case("one tag, 16 connections", one, _rate, "higher", 4.0, "requests/s"),
         Case("one tag, 1 connection", alone, _p50, "lower", 0.6, "ms, p50"),
+        *larger,
         Case(f"{distinct:,} tags, 16 connections", many, _rate, "higher", 1.0, "requests/s"),
     ]
 
 
 async def fill(url: str, count: int) -> None:
-    """Push images `bench/app:t0` … to a registry."""
+    """Push images `bench/app:t0` … to a registry, and `bench/app:layers30` with so many layers."""
     bound = asyncio.Semaphore(_PUSHED_AT_ONCE)
 
-    async def one(number: int) -> None:
+    async def one(tag: str, layers: int) -> None:
         # No two images share a layer: the registry loses a blob that is pushed twice at once.
-        files = [{f"{number}-{layer}": b""} for layer in range(_LAYERS)]
+        files = [{f"{tag}-{layer}": b""} for layer in range(layers)]
         image = make_image(layers=files, format="schema2", empty_layers=(1, 3))
         async with bound:
-            await push(url, "bench/app", f"t{number}", image)
+            await push(url, "bench/app", tag, image)
 
-    await asyncio.gather(*(one(number) for number in range(count)))
+    images = {f"t{number}": _LAYERS for number in range(count)}
+    images |= {f"layers{layers}": layers for layers in _MORE_LAYERS}
+    await asyncio.gather(*(one(tag, layers) for tag, layers in images.items()))
 
 
 def against_docker_registry(directory: Path, distinct: int, rounds: int, seconds: float) -> Report:
@@ -127,7 +143,8 @@ def against_docker_registry(directory: Path, distinct: int, rounds: int, seconds
 
 def against_fast_upstreams(directory: Path, distinct: int, rounds: int, seconds: float) -> Report:
     """Measure one process in front of upstreams that cost next to nothing."""
-    one, _, many = (case.load for case in cases(distinct, seconds))
+    loads = [case.load for case in cases(distinct, seconds)]
+    one, many = loads[0], loads[-1]
     measured = []
     with contextlib.ExitStack() as stack:
         files = stack.enter_context(static(directory, images=1))
