@@ -33,10 +33,14 @@ _LINK_TARGET: Final = re.compile(r"<([^<>]*)>")
 _MOST_LINKS: Final = 64  # a registry sends one: the next page
 
 
+CLIENT_LEFT: Final = 499
+
+
 class Access(msgspec.Struct):
-    """What the access line of one request says beside its method, status and duration."""
+    """What the access line of one request says beside its method and duration."""
 
     request_id: str
+    status: int = CLIENT_LEFT  # as long as there is no other
     route: str = "other"
     repository: str = ""
     reference: str = ""

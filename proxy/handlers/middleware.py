@@ -20,7 +20,7 @@ from aiohttp import HttpVersion11, web
 
 from proxy.errors import MethodNotAllowed, NotTranslatable, Overloaded, RegistryError, Unauthorized
 from proxy.handlers.ending import EndingConnection
-from proxy.handlers.exchange import ACCESS, REPLY, VARY, Access
+from proxy.handlers.exchange import ACCESS, CLIENT_LEFT, REPLY, VARY, Access
 from proxy.metrics import Metrics
 from proxy.tracing import Tracing
 from proxy.translate.client import engine_of
@@ -31,7 +31,6 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # A new id is unique and no secret; random bytes for each would cost a system call.
 _PROCESS: Final = secrets.token_hex(4)
 _numbers: Final = itertools.count()
-_CLIENT_LEFT: Final = 499
 TRACING: Final[web.AppKey[Tracing]] = web.AppKey("tracing")
 METRICS: Final = web.AppKey("metrics", Metrics)
 log: Final = structlog.get_logger("access")
@@ -39,32 +38,17 @@ log: Final = structlog.get_logger("access")
 
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer a request whatever happens, and write its access line."""
+    """Answer a request whatever happens, count it, and write its access line."""
     access = request[ACCESS] = Access(
         request_id=_request_id(request),
         engine=engine_of(request.headers.get("User-Agent", "")),
     )
-    metrics = request.app[METRICS]
-    metrics.inflight.inc()
     clock = asyncio.get_running_loop().time
     start = clock()
-    status = _CLIENT_LEFT
     try:
-        with request.app[TRACING].request(request.method, request.headers) as span:
-            response = await _answer(request, handler)
-            status = response.status
-            span.update_name(f"{request.method} {access.route}")
-            span.set_attribute("http.response.status_code", status)
-            span.set_attribute("regshim.repository", access.repository)
-            span.set_attribute("regshim.outcome", access.outcome)
+        # The client need not wait for its access line.
+        return await _sent(request, await _counted(request, handler, clock))
     finally:
-        seconds = clock() - start
-        metrics.inflight.dec()
-        metrics.request(access.route, request.method, status, seconds)
-        if access.route == "blob":
-            metrics.blob_bytes.labels("down").inc(access.bytes_sent)
-        elif access.route == "upload":
-            metrics.blob_bytes.labels("up").inc(access.bytes_received)
         log.info(
             "request",
             request_id=access.request_id,
@@ -72,12 +56,35 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
             path=request.raw_path.partition("?")[0],
             repository=access.repository,
             reference=access.reference,
-            status=status,
+            status=access.status,
             bytes=access.bytes_sent,
-            duration_ms=round(seconds * 1000, 1),
+            duration_ms=round((clock() - start) * 1000, 1),
             translation=access.outcome,
             client=access.engine,
         )
+
+
+async def _counted(
+    request: web.Request, handler: Handler, clock: Callable[[], float]
+) -> web.StreamResponse:
+    access, metrics = request[ACCESS], request.app[METRICS]
+    metrics.inflight.inc()
+    start = clock()
+    try:
+        with request.app[TRACING].request(request.method, request.headers) as span:
+            response = await _answer(request, handler)
+            access.status = response.status
+            span.update_name(f"{request.method} {access.route}")
+            span.set_attribute("http.response.status_code", access.status)
+            span.set_attribute("regshim.repository", access.repository)
+            span.set_attribute("regshim.outcome", access.outcome)
+    finally:
+        metrics.inflight.dec()
+        metrics.request(access.route, request.method, access.status, clock() - start)
+        if access.route == "blob":
+            metrics.blob_bytes.labels("down").inc(access.bytes_sent)
+        elif access.route == "upload":
+            metrics.blob_bytes.labels("up").inc(access.bytes_received)
     return response
 
 
@@ -104,6 +111,18 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return render(RegistryError("the proxy failed at this request; its log tells why"))
 
 
+async def _sent(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """Send what has not been sent yet."""
+    if request.transport is None or request.transport.is_closing():
+        return response
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+    except ConnectionError:
+        return _cut(request, _who_left(request))
+    return response
+
+
 def _who_left(request: web.Request) -> str:
     connection = request.protocol
     because = connection.cut_because if isinstance(connection, EndingConnection) else ""
@@ -126,7 +145,7 @@ def _cut(request: web.Request, outcome: str) -> web.StreamResponse:
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
-    return reply or web.Response(status=_CLIENT_LEFT)
+    return reply or web.Response(status=CLIENT_LEFT)
 
 
 def render(error: RegistryError) -> web.Response:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+import structlog
 from aiohttp import web
 from structlog.testing import capture_logs
 
@@ -30,7 +31,7 @@ from tests.raw import raw_exchange
 from tests.running import running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, MutableMapping
 
     from proxy.handlers.middleware import Handler
     from tests.registry import Registry
@@ -176,6 +177,27 @@ async def test_access__line(registry: Registry, http: aiohttp.ClientSession) -> 
         "bytes": len(body),
         "translation": "oci→schema1 new",
     }
+
+
+async def test_access__is_written_when_the_reply_has_been(http: aiohttp.ClientSession) -> None:
+    """No client waits for its request to be logged."""
+    replies: list[web.Response] = []
+    sent: list[bool] = []
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        replies.append(web.Response(text="ok"))
+        return replies[-1]
+
+    def note(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if event["event"] == "request":
+            sent.append(replies[-1].prepared)
+        raise structlog.DropEvent
+
+    with structlog.testing.capture_logs(processors=[note]):
+        async with handling(handler) as url, http.get(url) as reply:
+            assert await reply.text() == "ok"
+
+    assert sent == [True]
 
 
 async def test_access__of_an_error(registry: Registry, http: aiohttp.ClientSession) -> None:
