@@ -360,7 +360,7 @@ def test_put__the_client_stops(way: Way) -> None:
         assert (await setting.client.head()).startswith(b"HTTP/1.1 408")
         await setting.upstream.left.wait()
 
-    (line,) = through(way, test, client_idle="200ms")
+    (line,) = through(way, test, client_idle="500ms")
 
     assert 408 == line["status"]
 
