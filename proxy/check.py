@@ -46,7 +46,7 @@ def check_files(config: Config) -> Iterator[Finding]:
     if config.listen.tls.cert_file is not None:
         yield _tried(
             "listen.tls",
-            lambda: f"certificate good until {ServerTls(config.listen.tls).expires}",
+            lambda: f"certificate good until {ServerTls(config.listen.tls).expires.isoformat()}",
             "give a PEM certificate chain and its key",
         )
     htpasswd = config.listen.htpasswd

@@ -9,7 +9,8 @@ is on where PROMETHEUS_MULTIPROC_DIR is set before this module is imported.
 
 import os
 import re
-from functools import cache, lru_cache
+from datetime import datetime
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -185,6 +186,21 @@ class Metrics:
         known = method if method in _METHODS else "other"
         self._request(route, known, status).inc()
         self._request_seconds(route).observe(seconds)
+
+    def certificate_expires(self, at: datetime) -> None:
+        """Tell the end of the certificate that clients are shown; `at` has a time zone."""
+        self._certificate_expiry.set(at.timestamp())
+
+    @cached_property
+    def _certificate_expiry(self) -> Gauge:
+        # Made where there is a certificate: elsewhere it would tell of one that ended in 1970.
+        return Gauge(
+            "regshim_certificate_expiry_timestamp_seconds",
+            "Unix time at which the certificate that clients are shown ends.",
+            registry=self.registry,
+            # The first to end: a worker that could not read the new one still shows the old one.
+            multiprocess_mode="livemin",
+        )
 
     def exposition(self) -> bytes:
         """Return all values as Prometheus reads them, those of other workers included."""

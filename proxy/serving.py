@@ -12,13 +12,15 @@ from aiohttp import web
 
 from proxy import __version__
 from proxy.app import READINESS, build, build_admin, follow
-from proxy.config import Config, Limits, Upstream
+from proxy.config import Config, Limits, ListenTls, Upstream
 from proxy.config_values import Url
 from proxy.descriptors import allow
 from proxy.handlers.crowd import CROWD, Crowd, WatchedConnection
+from proxy.handlers.middleware import METRICS
 from proxy.handlers.raw_requests import MAX_FIELD, MAX_LINE, Connection
 from proxy.keyfile import load_or_create
 from proxy.log import set_level
+from proxy.metrics import Metrics
 from proxy.reloading import Prepare, Reloader
 from proxy.stopping import Stopping
 from proxy.tls import ServerTls, load_certificate
@@ -204,7 +206,7 @@ async def serve(
         )
         parts: list[Prepare] = [_follow_level, partial(follow, app)]
         if tls is not None:
-            parts.append(partial(_follow_certificate, tls))
+            parts.append(partial(_follow_certificate, tls, app[METRICS]))
         reloader = Reloader(config, reread, parts)
         # Before anybody is told that this serves: who is told may stop it at once.
         stopping.listen(supervised=supervised_by is not None)
@@ -219,7 +221,7 @@ async def serve(
                 key=key.kid,
             )
             if tls:
-                log.info("certificate", file=str(listen.tls.cert_file), expires=tls.expires)
+                _tell_certificate(tls, listen.tls, app[METRICS])
             await stopping.asked.wait()
         log.info("stopping", grace=listen.grace)
         # Whoever spreads requests over several of these learns it while the admin port is open.
@@ -239,14 +241,19 @@ def _follow_level(config: Config) -> Callable[[], None]:
     return partial(set_level, config.log.level)
 
 
-def _follow_certificate(tls: ServerTls, config: Config) -> Callable[[], None]:
+def _follow_certificate(tls: ServerTls, metrics: Metrics, config: Config) -> Callable[[], None]:
     certificate = load_certificate(config.listen.tls)
 
     def change() -> None:
         tls.show(certificate)
-        log.info("certificate", file=str(config.listen.tls.cert_file), expires=tls.expires)
+        _tell_certificate(tls, config.listen.tls, metrics)
 
     return change
+
+
+def _tell_certificate(tls: ServerTls, settings: ListenTls, metrics: Metrics) -> None:
+    metrics.certificate_expires(tls.expires)
+    log.info("certificate", file=str(settings.cert_file), expires=tls.expires.isoformat())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ with MD5 and SHA-1.
 
 import ssl
 import warnings
+from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,10 +36,10 @@ _NO_PASSWORD: Final = ""  # an encrypted key is refused; without it OpenSSL asks
 
 
 class Certificate(NamedTuple):
-    """What a handshake is answered with; `expires` is the end of it, as ISO 8601."""
+    """What a handshake is answered with; `expires` is the end of it, in UTC."""
 
     context: ssl.SSLContext
-    expires: str
+    expires: datetime
 
 
 def load_certificate(settings: ListenTls) -> Certificate:
@@ -62,8 +63,8 @@ class ServerTls:
         self.context.sni_callback = self._choose
 
     @property
-    def expires(self) -> str:
-        """The end of the current certificate, as ISO 8601."""
+    def expires(self) -> datetime:
+        """The end of the current certificate, in UTC."""
         return self._current.expires
 
     def show(self, certificate: Certificate) -> None:
@@ -121,7 +122,7 @@ def upstream_context(
     return context
 
 
-def _load_pair(context: ssl.SSLContext, cert_file: Path, key_file: Path, *, names: str) -> str:
+def _load_pair(context: ssl.SSLContext, cert_file: Path, key_file: Path, *, names: str) -> datetime:
     """Load certificate and key into a context and return when the certificate ends.
 
     ConfigError, which begins with the config key of the file that is wrong: `names` with
@@ -147,7 +148,7 @@ def _load_pair(context: ssl.SSLContext, cert_file: Path, key_file: Path, *, name
         else:
             message = f"{key_name}: {key_file} holds no private key in PEM without a password"
         raise ConfigError(message) from error
-    return certificate.not_valid_after_utc.isoformat()
+    return certificate.not_valid_after_utc
 
 
 def _read(path: Path, name: str) -> bytes:

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,12 @@ class Pair:
     def serial(self) -> int:
         """The number that a client sees."""
         return x509.load_pem_x509_certificate(self.cert_file.read_bytes()).serial_number
+
+    @property
+    def expires(self) -> float:
+        """The end of it, as Unix time."""
+        certificate = x509.load_pem_x509_certificate(self.cert_file.read_bytes())
+        return certificate.not_valid_after_utc.timestamp()
 
     def server_context(self) -> ssl.SSLContext:
         """Return a context for a server that shows this certificate."""
@@ -150,6 +157,17 @@ async def handshake(
     result = shown.version(), shown.cipher()[0], certificate.serial_number
     writer.transport.abort()
     return result
+
+
+def certificate_expiry(exposition: bytes) -> float:
+    """Return what a proxy's metrics tell as the end of its certificate."""
+    (family,) = (
+        family
+        for family in text_string_to_metric_families(exposition.decode())
+        if family.name == "regshim_certificate_expiry_timestamp_seconds"
+    )
+    (sample,) = family.samples
+    return float(sample.value)
 
 
 def _name(text: str) -> x509.Name:

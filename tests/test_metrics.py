@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +14,11 @@ from hypothesis import strategies as st
 from proxy.app import build, build_admin
 from proxy.metrics import MULTIPROCESS_DIRECTORY, Metrics, engine_label, workers_directory
 from proxy.serving import serving
+from tests.certificates import Authority, certificate_expiry, handshake, listen
 from tests.engines.docker_1_8 import Docker191
 from tests.images import make_image, make_schema1, push
 from tests.peers import require_peer, run
+from tests.processes import telling
 from tests.running import KEY, config_for
 
 if TYPE_CHECKING:
@@ -110,6 +114,47 @@ async def test_metrics__unreachable_upstream() -> None:
     assert (
         b'regshim_upstream_requests_total{kind="manifest",status="0"} 1.0' in metrics.exposition()
     )
+
+
+def test_certificate_expires__told_where_there_is_one() -> None:
+    """Without a certificate there is no such metric: 0 would be one that ended in 1970."""
+    metrics = Metrics()
+    without = metrics.exposition()
+    metrics.certificate_expires(datetime(2030, 1, 1, tzinfo=UTC))
+
+    assert b"certificate" not in without
+    assert 1893456000 == certificate_expiry(metrics.exposition())
+
+
+async def test_metrics__end_of_the_certificate_in_use(
+    registry: Registry, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """It is of the certificate that is shown, whatever stands in the file: SIGHUP changes both."""
+    authority = Authority(tmp_path)
+    pair = authority.issue("server")
+    seen = []
+    async with telling(tmp_path, registry.url, listen=listen(pair)) as served:
+
+        async def look(event: str) -> None:
+            await served.line(event)
+            async with http.get(f"{served.admin}/metrics") as reply:
+                told = certificate_expiry(await reply.read())
+            shown = (await handshake(served.url, authority.client_context()))[2]
+            seen.append((told, shown))
+
+        await look("certificate")
+        first = (pair.expires, pair.serial)
+        authority.issue("server", lasts=timedelta(days=9))
+        second = (pair.expires, pair.serial)
+        served.process.send_signal(signal.SIGHUP)
+        await look("certificate")
+        authority.issue("server", lasts=timedelta(days=30))
+        pair.key_file.write_text("nonsense", encoding="ascii")
+        served.process.send_signal(signal.SIGHUP)
+        await look("reload refused")
+
+    assert [first, second, second] == seen
+    assert first[0] < second[0] < pair.expires
 
 
 def test_workers_directory__of_workers_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,14 @@ import os
 import select
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
+from tests.certificates import Authority, certificate_expiry, listen
 from tests.images import make_image, push, verify_schema1
 from tests.peers import free_port
 from tests.processes import Served, serving, telling
@@ -205,6 +207,31 @@ async def test_workers__serve_what_was_accepted(registry: Registry, tmp_path: Pa
         served.process.send_signal(signal.SIGHUP)
         for _ in range(1 + WORKERS):
             await served.line("reloaded", changed=["translate.no_accept"])
+
+
+@pytest.mark.parametrize("then", ["it is told", "it is started again"])
+async def test_workers__end_of_the_first_certificate(
+    registry: Registry, tmp_path: Path, then: str
+) -> None:
+    """While one worker still shows the old certificate, metrics tell its end; then the new's."""
+    authority = Authority(tmp_path)
+    pair = authority.issue("server")
+    sections = {"listen": listen(pair) | {"workers": WORKERS}}
+    async with telling(tmp_path, registry.url, **sections) as served:
+        for _ in range(WORKERS):
+            await served.line("certificate")
+        old = pair.expires
+        authority.issue("server", lasts=timedelta(days=9))
+        ahead, behind = workers_of(served)
+        os.kill(ahead, signal.SIGHUP)
+        await served.line("certificate")
+        both = certificate_expiry((await ask(f"{served.admin}/metrics"))[1])
+        os.kill(behind, signal.SIGHUP if then == "it is told" else signal.SIGKILL)
+        await served.line("certificate")
+        after = certificate_expiry((await ask(f"{served.admin}/metrics"))[1])
+
+    assert (old, pair.expires) == (both, after)
+    assert old < pair.expires
 
 
 async def test_workers__reloaded_while_they_start(registry: Registry, tmp_path: Path) -> None:

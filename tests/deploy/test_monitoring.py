@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,6 +46,7 @@ def series() -> dict[str, set[str]]:
     """Return the labels of each series that the proxy tells, by its name."""
     found: dict[str, set[str]] = {"up": set()}
     metrics = Metrics()
+    metrics.certificate_expires(datetime.now(UTC))
     for family in metrics.registry.collect():
         names = {
             "counter": [f"{family.name}_total"],
