@@ -51,6 +51,8 @@ _CONTENT: Final = re.compile(r"/v2/(.+)/(manifests|blobs)/([^/]+)")
 _UPLOAD: Final = re.compile(r"/blobs/uploads(?:/|$)")
 _BENT: Final = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|;|%3b|$)|//|%2f|%5c|\\|%00", re.IGNORECASE)
 _PRINTABLE: Final = re.compile(r"[!-~]+")
+# Escapes of all but printable ASCII: a path without any, which is nearly every one, is text.
+_NOT_ASCII: Final = re.compile(r"%(?:[01]|7f|[89a-f][0-9a-f])", re.IGNORECASE)
 _LONGEST_REFERENCE: Final = 1024
 
 
@@ -80,7 +82,7 @@ def route(target: str) -> Route:
 
 def _other(path: str) -> OtherRoute:
     try:
-        is_text = unquote(path, errors="strict").isprintable()
+        is_text = _NOT_ASCII.search(path) is None or unquote(path, errors="strict").isprintable()
     except UnicodeDecodeError:
         is_text = False  # some read `%c0%ae` as a dot
     if not is_text:

@@ -58,7 +58,7 @@ def end_to_end(
     options: set[str] = set()
     for lower, _, value in named:
         if lower == "connection":
-            options.update(option.strip().lower() for option in value.split(","))
+            options.update(map(str.strip, value.lower().split(",")))
     return (
         (name, value)
         for lower, name, value in named
