@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from proxy.answer import PullRequest
 from proxy.connecting import connected
 from proxy.metrics import Metrics
-from proxy.spec.reference import Repository
+from proxy.spec.media_types import MediaType
+from proxy.spec.reference import Repository, Tag
 from proxy.translate.client import Settings, understand
+from tests.images import Image, Index, Schema1, make_image, make_index, make_schema1
 from tests.running import KEY, config_for
 
 if TYPE_CHECKING:
@@ -35,6 +37,14 @@ READS = {
 }
 """What a client that reads this names in Accept."""
 
+TAG = Tag("1")
+STORED: dict[str, Image | Schema1] = {
+    "schema1": make_schema1(),
+    "schema2": make_image(format="schema2", empty_layers=(1,)),
+    "oci": make_image(empty_layers=(1,)),
+}
+"""An image in each format."""
+
 
 @asynccontextmanager
 async def pulling(registry: Registry, **sections: Mapping[str, Any]) -> AsyncIterator[Puller]:
@@ -58,3 +68,22 @@ def request(
     headers = [] if authorization is None else [("Authorization", authorization)]
     client = understand(accept, user_agent, settings or Settings())
     return PullRequest(method, Repository(repository), tuple(headers), client, note=note)
+
+
+def pushed(registry: Registry) -> bytes:
+    """Return the manifest that the tag has now."""
+    repository = registry.repository("lib/app")
+    return repository.manifests[repository.tags[TAG]][0]
+
+
+def index(*, attestations: bool = True, media_type: str = MediaType.OCI_INDEX) -> Index:
+    """Return an index of three platforms."""
+    children = [
+        make_image(architecture=architecture, variant=variant, layers=layers)
+        for architecture, variant, layers in (
+            ("amd64", None, 1),
+            ("arm64", None, 2),
+            ("arm", "v7", 3),
+        )
+    ]
+    return make_index(children, media_type, attestations=attestations)
