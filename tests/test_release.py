@@ -10,11 +10,13 @@ import tomllib
 import venv
 import zipfile
 from email.parser import Parser
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from proxy import __version__
 from tests.checkout import ROOT, fresh_checkout, fresh_environment
@@ -72,6 +74,24 @@ def test_version__in_one_place() -> None:
 
     assert "version" not in project["project"]
     assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "proxy.__version__"}
+
+
+def test_constraints__take_the_oldest_python() -> None:
+    """No pinned package asks for more than the oldest Python that the project promises."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    # One with a marker is for some Pythons alone.
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pins = re.findall(r"^([^=\s]+)==([^;\s]+)$", constraints, re.MULTILINE)
+    pinned = {(normalised(name), version) for name, version in pins}
+    asked = {
+        f"{one.name}=={one.version}": SpecifierSet(one.metadata["Requires-Python"])
+        for one in distributions()
+        if (normalised(one.name), one.version) in pinned and "Requires-Python" in one.metadata
+    }
+
+    assert asked
+    assert [pin for pin, pythons in asked.items() if oldest not in pythons] == []
 
 
 def test_changelog__form() -> None:
