@@ -141,10 +141,8 @@ def _describe(headers: CIMultiDict[str], served: Served) -> None:
 
 def _client_has_it(request: web.Request, served: Served) -> bool:
     """Tell whether If-None-Match names the manifest that this client would be sent."""
-    condition = request.headers.get("If-None-Match")
-    if condition is None:
-        return False
-    tags = {tag.strip().removeprefix("W/").strip('"') for tag in condition.split(",")}
+    lines = request.headers.getall("If-None-Match", ())
+    tags = {tag.strip().removeprefix("W/").strip('"') for line in lines for tag in line.split(",")}
     return not tags.isdisjoint({served.digest, "*"})
 
 

@@ -106,6 +106,19 @@ async def test_answer__if_none_match_is_of_what_this_client_gets(
     assert (304 if reads == "oci" else 200) == other.status
 
 
+async def test_answer__if_none_match_on_many_lines(
+    registry: Registry, http: aiohttp.ClientSession
+) -> None:
+    """The lines of If-None-Match are one list (RFC 9110, 5.3): whichever names it counts."""
+    await push(registry, "lib/app", "1", IMAGES["oci"])
+    async with running(registry) as url:
+        told = (await http.get(url + URL, headers=accept("schema1"))).headers["ETag"]
+        lines = [("If-None-Match", '"x"'), ("If-None-Match", told), ("If-None-Match", '"y"')]
+        same = await http.get(url + URL, headers=[*accept("schema1"), *lines])
+
+    assert 304 == same.status
+
+
 async def test_answer__translated_digest_over_http(
     registry: Registry, http: aiohttp.ClientSession
 ) -> None:
