@@ -15,6 +15,8 @@ from proxy.cli import main
 from proxy.config import Config
 from proxy.config_reading import parse
 from proxy.errors import NotTranslatable, RegistryError
+from proxy.manifest.config_blob import MAX_ENTRIES
+from proxy.manifest.gojson_reader import MAX_CONTAINERS, MAX_DEPTH, MAX_MEMBERS
 from proxy.metrics import Metrics
 from proxy.translate.client import RULES
 from tests.docs.pages import DOCS, PAGES, README, ROOT, blocks, code, table
@@ -114,6 +116,19 @@ def test_statuses__table_is_complete() -> None:
     assert documented == {
         (status, name) for status, name in actual if status > 405 and status != 431
     }
+
+
+def test_schema1__bounds_are_those_of_the_reader() -> None:
+    """The table of wanted differences names every bound on a config blob."""
+    page = (DOCS / "schema1.md").read_text(encoding="utf-8")
+    bounds = (
+        f"{MAX_DEPTH} levels of JSON",
+        f"{MAX_CONTAINERS:,} objects and lists",
+        f"{MAX_MEMBERS:,} members outermost",
+        f"{MAX_ENTRIES:,} history entries",
+    )
+
+    assert [bound for bound in bounds if bound not in page] == []
 
 
 def test_commands__table_is_complete() -> None:

@@ -153,6 +153,19 @@ async def test_difference__missing_history(docker_registry: Peer, member: bytes)
     assert below.rpartition(b"v1Compatibility")[2] == mine.rpartition(b"v1Compatibility")[2]
 
 
+async def test_difference__escaped_time(docker_registry: Peer) -> None:
+    """(b) A time that is written with escapes is read, where the reference asks its spelling."""
+    escaped = config(rb'[{"created":"2024\u002d01-02T03:04:05\u005A"},{}]', 2)
+    plain = config(b'[{"created":"2024-01-02T03:04:05Z"},{}]', 2)
+    theirs, mine = await compare(docker_registry, named(escaped, 2))
+    like, _ = await compare(docker_registry, named(plain, 2))
+
+    assert theirs is None
+    assert isinstance(mine, bytes)
+    assert like is not None
+    assert like.rpartition(b"v1Compatibility")[2] == mine.rpartition(b"v1Compatibility")[2]
+
+
 @pytest.mark.parametrize(
     ("refusal", "text"),
     [
