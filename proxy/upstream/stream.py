@@ -28,6 +28,7 @@ class Stream:
     """A reply whose body is still to come; close it in any case."""
 
     _verification: Verification | None = None
+    _is_head = False
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
@@ -41,6 +42,8 @@ class Stream:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes; UpstreamError if it ends before it is whole."""
+        if self._is_head:
+            return
         try:
             async for piece in self._response.stream:  # type: ignore[union-attr]  # it is async here
                 if self._verification is not None:
@@ -114,6 +117,7 @@ class Stream:
         elif self.status != 200 or "Content-Length" not in headers:
             return None
         self.status, self.headers = 200, CIMultiDictProxy(headers)
+        self._is_head = True  # what GET had to send has not been read, and never will be
         return self
 
 

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.layers import EMPTY_LAYER, sha256
-from tests.raw import Connection, raw_server, replying
+from tests.raw import Connection, raw_exchange, raw_server, replying
 from tests.registry import ANONYMOUS, Registry, TokenAuth
 from tests.running import running
 
@@ -120,6 +120,31 @@ async def test_redirect__followed_here(
             assert await got.read() == (DATA if method == "GET" else b"")
         assert registry.requests[0].authorization == "Bearer planted-secret"
         assert {request.authorization for request in registry.storage.requests} == {None}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\nContent-Range: bytes 0-0/77\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n",
+    ],
+    ids=["a part", "the whole"],
+)
+async def test_head__of_a_get_whose_body_is_still_to_come(reply: bytes) -> None:
+    """HEAD answered by a GET waits for no byte of it, and the client's connection goes on."""
+
+    async def talk(connection: Connection) -> None:
+        while (await connection.head()).startswith(b"HEAD "):
+            await connection.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        await connection.send(reply)
+        await connection.silence()
+
+    async with raw_server(talk) as server, running(server.url) as url:
+        head = f"HEAD /v2/lib/app/blobs/{EMPTY[:-1]}0 HTTP/1.1\r\nHost: proxy\r\n"
+        received = await raw_exchange(url, f"{head}\r\n{head}Connection: close\r\n\r\n".encode())
+
+    replies = received.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    assert [True, True] == [b"Content-Length: 77\r\n" in reply for reply in replies]
 
 
 async def test_redirect__passed_on(http: aiohttp.ClientSession) -> None:
