@@ -114,6 +114,10 @@ class Memory:
         if demand.scope and demand.scope != scope:
             self._scopes[scope] = demand.scope
 
+    def forget(self) -> None:
+        """Let the next request ask the upstream what it demands by now."""
+        self._latest = None
+
 
 def dialogue(memory: Memory, asked: Asked) -> Dialogue:
     """Yield the steps of one request; the reply to the last Send is its reply.

@@ -15,7 +15,7 @@ import httpx
 import msgspec
 
 from proxy import __version__
-from proxy.errors import Denied
+from proxy.errors import Denied, RegistryError
 from proxy.flights import Flights
 from proxy.upstream.auth import (
     Answer,
@@ -113,7 +113,12 @@ class AuthorizingTransport(httpx.AsyncBaseTransport):
     async def _answer(self, step: Step) -> Answer:
         match step:
             case GetToken(demand, refused):
-                return await self._tokens.get(demand, refused)
+                try:
+                    return await self._tokens.get(demand, refused)
+                except RegistryError:
+                    # The upstream may have another token service by now, or none.
+                    self._memory.forget()
+                    raise
             case Login(refused_header):
                 credentials = await self._credentials.get()
                 if credentials is not None and credentials.basic == refused_header:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from proxy.errors import Denied, Overloaded
+from proxy.errors import Denied, Overloaded, UpstreamInvalid
 from proxy.upstream.auth import Credentials, Secret
 from proxy.upstream.authorizing import AuthorizingTransport
 from proxy.upstream.deadline import DeadlineTransport
@@ -196,6 +196,25 @@ async def test_send__basic() -> None:
     assert (200, 200, 403) == (first, second, third)
     sent = [one.authorization for one in registry.requests]
     assert [None, "Basic dTpw", "Basic dTpw", "Basic dTpx", None] == sent
+
+
+async def test_send__token_service_that_is_gone() -> None:
+    """An upstream whose token service gives no token is asked anew what it demands."""
+    clock = Clock()
+    async with (
+        Registry(auth=token_auth()) as registry,
+        authorizing(registry.url, clock=clock) as transport,
+    ):
+        await push(registry, "lib/app", "1", make_image())
+        await ask(transport, registry.url + MANIFEST)
+        registry.auth = BasicAuth({"u": "p"})
+        registry.fault("GET", "/token", status=404)
+        clock.now += 1000
+        with pytest.raises(UpstreamInvalid):
+            await ask(transport, registry.url + MANIFEST)
+        status, _, _ = await ask(transport, registry.url + MANIFEST)
+
+    assert 200 == status
 
 
 async def test_send__identity_token() -> None:
