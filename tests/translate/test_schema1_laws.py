@@ -213,6 +213,9 @@ async def serving(app: web.Application) -> AsyncIterator[str]:
     """Serve an application and give its address."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        # Also where the test is skipped, or fails: another one would be blamed for the socket.
+        await runner.cleanup()
