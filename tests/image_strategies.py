@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from tests.strategies import (
     BLOBS,
+    CONFIG,
     MOST_LAYERS,
+    OLD_CONFIGS,
     GeneratedImage,
     _list_of,
     _object_of,
@@ -219,7 +221,9 @@ def images(draw: st.DrawFn, *, string_commands: bool = True) -> GeneratedImage:
     shuffle = Random(draw(st.integers(0, 2**32)))
     layers = tuple(shuffle.choice(BLOBS) for _ in range(count))
     repository = draw(st.sampled_from(("a", "library/b.c", "some/deep/na-me_0")))
-    return GeneratedImage(config, layers, repository, draw(st.sampled_from(("latest", "1.0_A-b"))))
+    tag = draw(st.sampled_from(("latest", "1.0_A-b")))
+    config_type = draw(st.sampled_from((CONFIG["schema2"],) * 8 + OLD_CONFIGS))
+    return GeneratedImage(config, layers, repository, tag, config_type)
 
 
 # --- configs that may be anything -------------------------------------------------------

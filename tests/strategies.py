@@ -27,6 +27,8 @@ CONFIG = {
     "schema2": "application/vnd.docker.container.image.v1+json",
     "oci": "application/vnd.oci.image.config.v1+json",
 }
+OLD_CONFIGS = ("application/octet-stream", "application/json", "text/html", "")
+"""What old pushes called the config of a schema 2 image."""
 LAYER = {
     "schema2": "application/vnd.docker.image.rootfs.diff.tar.gzip",
     "oci": "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -51,13 +53,17 @@ class GeneratedImage:
     layers: tuple[bytes, ...] = field(repr=False)
     repository: str
     tag: str
+    schema2_config: str = CONFIG["schema2"]
 
     def manifest(self, form: str = "schema2") -> bytes:
         """Return its manifest as `schema2` or `oci`."""
-        return manifest(self.config, self.layers, form)
+        config_type = self.schema2_config if form == "schema2" else CONFIG[form]
+        return manifest(self.config, self.layers, form, config_type)
 
 
-def manifest(config: bytes, layers: tuple[bytes, ...], form: str = "schema2") -> bytes:
+def manifest(
+    config: bytes, layers: tuple[bytes, ...], form: str = "schema2", config_type: str | None = None
+) -> bytes:
     """Return the manifest of an image."""
 
     def descriptor(media_type: str, content: bytes) -> dict[str, object]:
@@ -67,7 +73,7 @@ def manifest(config: bytes, layers: tuple[bytes, ...], form: str = "schema2") ->
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST[form],
-            "config": descriptor(CONFIG[form], config),
+            "config": descriptor(CONFIG[form] if config_type is None else config_type, config),
             "layers": [descriptor(LAYER[form], layer) for layer in layers],
         }
     ).encode()

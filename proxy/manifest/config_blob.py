@@ -42,7 +42,7 @@ class ConfigBlob(msgspec.Struct, frozen=True):
     """A config blob as it was sent, with what a translation to schema 1 needs of it.
 
     `members` are the outermost members in order, duplicates kept; `layers` is how many layers
-    `rootfs` names; `base_layer` is a layer that only Windows images have.
+    `rootfs` names, None without a `rootfs`; `base_layer` is a layer that only Windows images have.
     """
 
     raw: bytes
@@ -50,7 +50,7 @@ class ConfigBlob(msgspec.Struct, frozen=True):
     architecture: str
     os: str
     history: tuple[HistoryEntry, ...]
-    layers: int
+    layers: int | None
     base_layer: str
 
 
@@ -66,15 +66,15 @@ def read_config(content: bytes) -> ConfigBlob:
             _fill(view, _READERS, name, value)
         except _Misfit as misfit:
             raise UnreadableConfig(f"the config blob's {misfit.path}") from None
-    rootfs = view.rootfs or _RootFS()
+    rootfs = view.rootfs
     return ConfigBlob(
         content,
         tuple(members),
         view.architecture,
         view.os,
         tuple(view.history.entries[: view.history.length]),
-        len(rootfs.diff_ids),
-        rootfs.base_layer,
+        None if rootfs is None else len(rootfs.diff_ids),
+        "" if rootfs is None else rootfs.base_layer,
     )
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from proxy.spec.descriptor import Descriptor
 from proxy.spec.digest import Digest
-from proxy.spec.media_types import DOCKER_CONFIG, OCI_CONFIG, MediaType
+from proxy.spec.media_types import MediaType, is_image_config
 
 
 class ImageManifest(msgspec.Struct, frozen=True):
@@ -23,7 +23,8 @@ class ImageManifest(msgspec.Struct, frozen=True):
     @property
     def is_artifact(self) -> bool:
         """Whether this is an artifact: `artifactType` is set, or the config is no image config."""
-        return bool(self.artifact_type) or self.config.media_type not in {DOCKER_CONFIG, OCI_CONFIG}
+        is_image = is_image_config(self.config.media_type, self.media_type)
+        return bool(self.artifact_type) or not is_image
 
 
 class ImageView(msgspec.Struct, rename="camel"):

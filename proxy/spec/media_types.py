@@ -64,6 +64,12 @@ _KNOWN: Final = {str(member): member for member in MediaType}
 
 DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
+_IMAGE_CONFIGS: Final = frozenset({DOCKER_CONFIG, OCI_CONFIG})
+# Docker 1.10 and others pushed images whose config has one of these types; every engine since
+# takes them for images, and so does distribution (moby `distribution/registry.go`, ImageTypes).
+_CONFIGS_OF_OLD_PUSHES: Final = frozenset(
+    {"application/octet-stream", "application/json", "text/html", ""}
+)
 
 
 def normalise(content_type: str | None) -> str:
@@ -78,6 +84,14 @@ def manifest_type(content_type: str | None) -> MediaType | None:
     nothing at all; `manifest.parse.sniff` then asks the document itself.
     """
     return _KNOWN.get(normalise(content_type))
+
+
+def is_image_config(config_type: str, manifest: MediaType) -> bool:
+    """Tell whether a manifest of this type, whose config is of that type, describes an image."""
+    name = normalise(config_type)
+    if manifest is MediaType.SCHEMA2 and name in _CONFIGS_OF_OLD_PUSHES:
+        return True
+    return name in _IMAGE_CONFIGS
 
 
 class Compression(Enum):

@@ -114,6 +114,8 @@ def _created(top: _Entry) -> str:
 
 def _steps(view: ConfigBlob, blobs: list[str], created: str) -> list[tuple[HistoryEntry, str]]:
     """Return the history, bottom first, each entry with the hash of its layer."""
+    if view.layers is None:
+        raise Contradiction("the config has no rootfs, which every image's config has")
     if view.layers != len(blobs):
         raise Contradiction(
             f"the manifest has {len(blobs)} layers, the config's rootfs.diff_ids {view.layers}"

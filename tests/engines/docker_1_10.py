@@ -35,6 +35,7 @@ IMAGE_CONFIGS = frozenset(
         "application/vnd.docker.container.image.v1+json",
         "application/vnd.oci.image.config.v1+json",
         "application/octet-stream",
+        "application/json",
         "text/html",
         "",
     }

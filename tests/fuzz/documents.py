@@ -75,7 +75,7 @@ def _go_json(content: bytes) -> None:
 def _to_schema1(content: bytes) -> None:
     config = read_config(content)
     # As many layers as its history wants, so that the way does not end at a contradiction.
-    count = sum(not entry.empty_layer for entry in config.history) or config.layers
+    count = sum(not entry.empty_layer for entry in config.history) or config.layers or 0
     manifest = ImageManifest(
         b"",
         digest_of(b""),

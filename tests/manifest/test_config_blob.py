@@ -44,7 +44,7 @@ def test_read_config__empty_object() -> None:
     view = read_config(b"{}")
 
     assert (view.architecture, view.os, view.base_layer) == ("", "", "")
-    assert (view.history, view.layers, view.members) == ((), 0, ())
+    assert (view.history, view.layers, view.members) == ((), None, ())
 
 
 def test_read_config__any_case_and_last_wins() -> None:
@@ -92,11 +92,11 @@ def test_read_config__history_remembers(members: str, expected: list[tuple[str, 
         ('"rootfs":{"diff_ids":["a","b"]},"rootfs":{"type":"layers"}', 2),
         ('"rootfs":{"diff_ids":["a","b"]},"rootfs":{"diff_ids":["c"]}', 1),
         ('"rootfs":{"diff_ids":["a","b"]},"rootfs":{"diff_ids":null}', 0),
-        ('"rootfs":{"diff_ids":["a","b"]},"rootfs":null', 0),
+        ('"rootfs":{"diff_ids":["a","b"]},"rootfs":null', None),
         ('"rootfs":null,"rootfs":{"diff_ids":["a"]}', 1),
     ],
 )
-def test_read_config__rootfs_merges(rootfs: str, expected: int) -> None:
+def test_read_config__rootfs_merges(rootfs: str, expected: int | None) -> None:
     """A second rootfs is merged into the first; null forgets it."""
     assert read_config(f"{{{rootfs}}}".encode()).layers == expected
 

@@ -153,6 +153,14 @@ async def test_difference__missing_history(docker_registry: Peer, member: bytes)
     assert below.rpartition(b"v1Compatibility")[2] == mine.rpartition(b"v1Compatibility")[2]
 
 
+async def test_no_difference__no_rootfs(docker_registry: Peer) -> None:
+    """What the reference panics on, a config without rootfs, is refused: also without layers."""
+    theirs, mine = await compare(docker_registry, named(b'{"history":[{"empty_layer":true}]}', 0))
+
+    assert theirs is None
+    assert type(mine) is Contradiction
+
+
 async def test_difference__escaped_time(docker_registry: Peer) -> None:
     """(b) A time that is written with escapes is read, where the reference asks its spelling."""
     escaped = config(rb'[{"created":"2024\u002d01-02T03:04:05\u005A"},{}]', 2)

@@ -155,7 +155,10 @@ def refusals() -> Iterator[tuple[type[NotTranslatable], str, GeneratedImage]]:
     yield UnreadableConfig, "created", image(b'"created":"today"', good, DIFF)
     yield UnreadableConfig, "Parent", image(b'"Parent":1', good, DIFF)
     yield Contradiction, "2 layers, the config's rootfs.diff_ids 1", image(good, ONE_DIFF)
-    yield Contradiction, "2 layers, the config's rootfs.diff_ids 0", image(good)
+    yield Contradiction, "2 layers, the config's rootfs.diff_ids 0", image(good, b'"rootfs":{}')
+    yield Contradiction, "the config has no rootfs", image(good)
+    empty_only = b'"history":[{"empty_layer":true}]'
+    yield Contradiction, "the config has no rootfs", image(empty_only, layers=0)
     yield Contradiction, "2 layers, the config's history names 1", image(b'"history":[{}]', DIFF)
     yield Contradiction, "history names 3", image(b'"history":[{},{},{}]', DIFF)
     empty = b'"history":[{"empty_layer":true},{}]'
