@@ -25,7 +25,7 @@ RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?P<fraction>\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII
 )
 
-STRINGS, OBJECT = "list of strings", "object"
+STRINGS, SET, MAP = "list of strings", "set", "object of strings"
 CONFIG: dict[str, object] = {
     "Hostname": str,
     "Domainname": str,
@@ -33,20 +33,31 @@ CONFIG: dict[str, object] = {
     "AttachStdin": bool,
     "AttachStdout": bool,
     "AttachStderr": bool,
-    "ExposedPorts": OBJECT,
+    "PortSpecs": STRINGS,
+    "ExposedPorts": SET,
+    "PublishService": str,
     "Tty": bool,
     "OpenStdin": bool,
     "StdinOnce": bool,
     "Env": STRINGS,
     "Cmd": STRINGS,
+    "ArgsEscaped": bool,
     "Image": str,
-    "Volumes": OBJECT,
+    "Volumes": SET,
+    "VolumeDriver": str,
     "WorkingDir": str,
     "Entrypoint": STRINGS,
     "NetworkDisabled": bool,
     "MacAddress": str,
     "OnBuild": STRINGS,
-    "Labels": OBJECT,
+    "Labels": MAP,
+    "StopSignal": str,
+}
+CONFIG_OF_1_6: dict[str, object] = {
+    "Memory": int,
+    "MemorySwap": int,
+    "CpuShares": int,
+    "Cpuset": str,
 }
 V1_IMAGE: dict[str, object] = {
     "id": str,
@@ -57,6 +68,8 @@ V1_IMAGE: dict[str, object] = {
     "author": str,
     "architecture": str,
     "os": str,
+    "os.version": str,
+    "os.features": STRINGS,
     "Size": int,
     "throwaway": bool,
 }
@@ -81,6 +94,14 @@ class Checked:
     document: dict[str, Any] = field(repr=False)
 
 
+class Members(dict[str, Any]):
+    """A JSON object; `members` are all of them, for Go decodes each of several of one name."""
+
+    def __init__(self, members: list[tuple[str, Any]]) -> None:
+        super().__init__(members)
+        self.members = members
+
+
 def check_schema1(
     body: bytes, headers: Mapping[str, str], version: str, by_digest: str | None = None
 ) -> Checked:
@@ -95,7 +116,7 @@ def check_schema1(
     if numbers(version) < (1, 8):
         _check_graph(entries, version)
     else:
-        entries = _fold(entries)
+        entries = _folded(entries)
     for _, entry in entries:
         # What is no sha256 digest is refused when the layer is asked for.
         if not DIGEST.fullmatch(entry.blob_sum):
@@ -166,10 +187,10 @@ def _entries(document: dict[str, Any], version: str) -> list[tuple[str, Entry]]:
         if not isinstance(text, str) or not isinstance(layer.get("blobSum", ""), str):
             raise EngineError("json: cannot unmarshal object into Go value of type string")
         try:
-            image = json.loads(text)
+            image = json.loads(text, object_pairs_hook=Members)
         except ValueError as problem:
             raise EngineError(f"failed to parse json: {problem}") from problem
-        _check_image(image, version)
+        check_image(image, version)
         if not ID.fullmatch(image.get("id") or ""):
             raise EngineError(f"image ID '{image.get('id') or ''}' is invalid")
         entry = Entry(layer.get("blobSum", ""), image["id"], bool(image.get("throwaway")))
@@ -177,21 +198,32 @@ def _entries(document: dict[str, Any], version: str) -> list[tuple[str, Entry]]:
     return found
 
 
-def _check_image(image: object, version: str) -> None:
-    """Decode one v1Compatibility into Docker's struct."""
-    if not isinstance(image, dict):
+def check_image(image: object, version: str) -> None:
+    """Decode one v1Compatibility, read with `Members`, into Docker's struct."""
+    if not isinstance(image, Members):
         raise EngineError("json: cannot unmarshal value into Go value of type image.Image")
     _check_members(image, V1_IMAGE, version)
-    created = image.get("created")
-    if created is not None and not _is_rfc3339(created):
-        raise EngineError(f'parsing time "{created}" as RFC 3339: cannot parse')
+    for created in _fields(image, "created"):
+        if created is not None and not _is_rfc3339(created):
+            raise EngineError(f'parsing time "{created}" as RFC 3339: cannot parse')
+    types = CONFIG if numbers(version) >= (1, 7) else CONFIG | CONFIG_OF_1_6
     for name in ("config", "container_config"):
-        config = image.get(name)
-        if config is None:
-            continue
-        if not isinstance(config, dict):
-            raise EngineError(f"json: cannot unmarshal value into Go field {name}")
-        _check_members(config, CONFIG, version)
+        for config in _fields(image, name):
+            if config is None:
+                continue
+            if not isinstance(config, Members):
+                raise EngineError(f"json: cannot unmarshal value into Go field {name}")
+            _check_members(config, types, version)
+
+
+def _fields(document: Members, name: str) -> list[Any]:
+    """Return the values of all members that Go decodes into this field, whatever their case."""
+    return [value for member, value in document.members if _fold(member) == _fold(name)]
+
+
+def _fold(name: str) -> str:
+    # By Unicode's simple folding, in which two more letters fold to ASCII.
+    return name.replace("\u017f", "s").replace("\u212a", "k").lower()
 
 
 def _is_rfc3339(text: object) -> bool:
@@ -206,17 +238,20 @@ def _is_rfc3339(text: object) -> bool:
     return True
 
 
-def _check_members(document: dict[str, Any], types: Mapping[str, object], version: str) -> None:
+def _check_members(document: Members, types: Mapping[str, object], version: str) -> None:
     for name, kind in types.items():
-        value = document.get(name)
-        # Null leaves a Go field as it is, whatever its type.
-        if value is not None and not _fits(value, kind, name, version):
-            raise EngineError(f"json: cannot unmarshal value into Go field {name}")
+        for value in _fields(document, name):
+            # Null leaves a Go field as it is, whatever its type.
+            if value is not None and not _fits(value, kind, name, version):
+                raise EngineError(f"json: cannot unmarshal value into Go field {name}")
 
 
 def _fits(value: object, kind: object, name: str, version: str) -> bool:
-    if kind == OBJECT:
-        return isinstance(value, dict)
+    if kind in {SET, MAP}:
+        inner = dict if kind == SET else str
+        return isinstance(value, dict) and all(
+            item is None or isinstance(item, inner) for item in value.values()
+        )
     if kind == STRINGS:
         if isinstance(value, str):
             # From 1.7 on these two may be one string.
@@ -224,7 +259,8 @@ def _fits(value: object, kind: object, name: str, version: str) -> bool:
         items = value if isinstance(value, list) else [0]
         return all(item is None or isinstance(item, str) for item in items)
     if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        return is_whole and value in range(-(2**63), 2**63)
     return isinstance(value, str if kind is str else bool)
 
 
@@ -241,7 +277,7 @@ def _check_graph(entries: list[tuple[str, Entry]], version: str) -> None:
         known.add(last)
 
 
-def _fold(entries: list[tuple[str, Entry]]) -> list[tuple[str, Entry]]:
+def _folded(entries: list[tuple[str, Entry]]) -> list[tuple[str, Entry]]:
     """From 1.8 on: the chain must be whole; adjacent repeats are folded."""
     if entries[-1][0]:
         raise EngineError("Invalid parent ID in the base layer of the image.")

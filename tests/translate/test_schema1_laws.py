@@ -15,12 +15,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.errors import NoTranslation, NotTranslatable
+from proxy.errors import NoTranslation, NotTranslatable, UnreadableConfig
 from proxy.spec.digest import digest_of
 from proxy.translate.jws import SigningKey
 from proxy.translate.translated import TranslatedManifest
 from tests import libtrust
-from tests.engines.schema1_checks import check_schema1
+from tests.engines.errors import EngineError
+from tests.engines.schema1_checks import (
+    CONFIG,
+    CONFIG_OF_1_6,
+    V1_IMAGE,
+    Members,
+    check_image,
+    check_schema1,
+)
 from tests.image_strategies import images, wild_configs
 from tests.peers import node, npm_module
 from tests.strategies import BLOBS, GeneratedImage, sha256
@@ -72,6 +80,46 @@ def test_to_schema1__wild_configs_break_no_engine(version: str, config: bytes) -
     checked = check_schema1(translated.body, {"Docker-Content-Digest": translated.digest}, version)
 
     assert len(checked.entries) == 2
+
+
+VALUES = (
+    "null", "true", "1", "-1.5", "1e3", "9223372036854775808", '"text"', "[]", "[null]", '["a"]',
+    "[1]", "{}", '{"a":{}}', '{"a":{"b":1}}', '{"a":null}', '{"a":"b"}', '{"a":1}', '[{"a":"b"}]',
+)  # fmt: skip
+# What the translation writes itself, and what it reads before any engine does.
+OWN = {"id", "parent", "throwaway", "os"}
+
+
+@pytest.mark.parametrize("version", ["1.6.2", "1.9.1"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        *(f'"{name}":%s' for name in V1_IMAGE if name not in OWN),
+        *(f'"config":{{"{name}":%s}}' for name in CONFIG | CONFIG_OF_1_6),
+        '"container_config":{"ENV":%s,"env":[]}',
+        '"config":{"CMD":%s}',
+        '"CONFIG":{"Labels":{},"labels":%s}',
+        '"Container_Config":%s',
+        r'"\u017fize":%s',
+    ],
+)
+def test_to_schema1__refuses_just_what_an_engine_cannot_decode(version: str, template: str) -> None:
+    """A field of any type is refused exactly where this engine's struct cannot hold it."""
+    for value in VALUES:
+        member = template % value
+        try:
+            check_image(json.loads(f"{{{member}}}", object_pairs_hook=Members), version)
+            expected = None
+        except EngineError:
+            expected = UnreadableConfig
+        found = image(member.encode(), b'"history":[{},{}]', DIFF)
+        try:
+            convert(found, string_commands=version != "1.6.2")
+            refusal = None
+        except NotTranslatable as error:
+            refusal = type(error)
+
+        assert expected is refusal, member
 
 
 @given(images())
