@@ -30,6 +30,7 @@ from proxy.upstream.auth import (
     Step,
     dialogue,
 )
+from proxy.upstream.bodies import has_body
 from proxy.upstream.credentials import Read, Remembered
 from proxy.upstream.redirects import origin_of
 from proxy.upstream.scope import scope_of
@@ -87,7 +88,7 @@ class AuthorizingTransport(httpx.AsyncBaseTransport):
     async def _dialogue(self, request: httpx.Request) -> httpx.Response:
         target = request.extensions.get("target", request.url.raw_path).decode("ascii")
         scope = scope_of(request.method, target.removeprefix(self._base_path))
-        steps = dialogue(self._memory, Asked(scope, has_body=_has_body(request)))
+        steps = dialogue(self._memory, Asked(scope, has_body=has_body(request)))
         response: httpx.Response | None = None
         answer: Answer = None
         try:
@@ -170,11 +171,6 @@ def _denied(request: httpx.Request) -> httpx.Response:
 
 def _reply(response: httpx.Response) -> Reply:
     return Reply(response.status_code, tuple(response.headers.get_list("WWW-Authenticate")))
-
-
-def _has_body(request: httpx.Request) -> bool:
-    length = request.headers.get("Content-Length", "0")
-    return length != "0" or "Transfer-Encoding" in request.headers
 
 
 async def _discard(response: httpx.Response) -> None:

@@ -14,6 +14,9 @@ from typing import Final
 
 import httpx
 
+from proxy.upstream.bodies import has_body
+
+_SAFE: Final = frozenset({"GET", "HEAD"})
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -67,14 +70,13 @@ class DeadlineTransport(httpx.AsyncBaseTransport):
     def _watched(
         self, request: httpx.Request, deadline: asyncio.Timeout, patience: float
     ) -> httpx.Request:
-        headers = request.headers
-        if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
+        if not has_body(request):
             return request
         assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101  narrows httpx's type
         return httpx.Request(
             request.method,
             request.url,
-            headers=headers.raw,
+            headers=request.headers.raw,
             stream=_Watched(request.stream, deadline, idle=self._idle, patience=patience),
             extensions=request.extensions,
         )
@@ -85,8 +87,10 @@ def _has_something_done(request: httpx.Request) -> bool:
 
     A form that is posted asks for a token, and somebody's pull waits for that.
     """
+    if request.method in _SAFE:
+        return False
     is_form = request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == _FORM
-    return request.method not in {"GET", "HEAD"} and not (request.method == "POST" and is_form)
+    return not (request.method == "POST" and is_form)
 
 
 class _Watched(httpx.AsyncByteStream):

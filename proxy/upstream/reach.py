@@ -10,8 +10,8 @@ from typing import Final
 import httpx
 import structlog
 
+from proxy.upstream.failures import AddressError
 from proxy.upstream.redirects import origin_of
-from proxy.upstream.transport import AddressError
 
 log: Final = structlog.get_logger("upstream")
 

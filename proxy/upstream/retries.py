@@ -23,6 +23,8 @@ import stamina
 import structlog
 from stamina.instrumentation import set_on_retry_hooks
 
+from proxy.upstream.bodies import has_body
+
 Count = Callable[[str, str], None]
 """Told (kind, reason) of every request that is about to be sent again."""
 
@@ -176,9 +178,7 @@ def _date(value: str) -> datetime | None:
 
 
 def _is_safe(request: httpx.Request) -> bool:
-    headers = request.headers
-    has_body = "Content-Length" in headers or "Transfer-Encoding" in headers
-    return request.method in _SAFE and not has_body
+    return request.method in _SAFE and not has_body(request)
 
 
 def _reason(error: httpx.TransportError) -> str | None:

@@ -15,9 +15,9 @@ from proxy.errors import Denied, UpstreamInvalid, UpstreamTimeout, UpstreamUnrea
 from proxy.flights import Flights
 from proxy.upstream.auth import Credentials, Demand, Secret
 from proxy.upstream.credentials import Remembered
+from proxy.upstream.failures import AddressError
 from proxy.upstream.stream import Stream
 from proxy.upstream.token_service import Token, check_realm, token_dialogue
-from proxy.upstream.transport import AddressError
 
 _TOKENS_KEPT: Final = 1024
 _LARGEST_REPLY: Final = 256 << 10

@@ -10,12 +10,11 @@ import pytest
 
 from proxy.upstream.connections import MOST_INTERIM
 from tests.raw import Connection, raw_server
-from tests.upstream.test_transport import OK, body_of, request, transport
+from tests.upstream.test_transport import OK, body_of, request
 
 if TYPE_CHECKING:
     from proxy.upstream.transport import AiohttpTransport
 
-__all__ = ["transport"]  # a fixture
 HINT = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from proxy.app import build
 from proxy.handlers.middleware import METRICS
 from proxy.serving import serving
+from proxy.upstream.failures import AddressError, TlsError
 from proxy.upstream.retries import RetryingTransport, told_wait
 from proxy.upstream.stream import Stream
-from proxy.upstream.transport import AddressError, AiohttpTransport, TlsError
+from proxy.upstream.transport import AiohttpTransport
 from tests.images import make_image, push
 from tests.peers import free_port
 from tests.raw import Connection, raw_server

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from proxy.upstream.addresses import AddressRefused
-from proxy.upstream.transport import AddressError, AiohttpTransport
+from proxy.upstream.failures import AddressError
+from proxy.upstream.transport import AiohttpTransport
 from tests.peers import free_port
 from tests.raw import Connection, raw_server, replying
 
@@ -21,22 +22,6 @@ if TYPE_CHECKING:
 
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-@pytest.fixture
-async def transport() -> AsyncIterator[AiohttpTransport]:
-    """Give a transport with timeouts that no working test comes near."""
-    transport = AiohttpTransport(connect=10, idle=10)
-    yield transport
-    await transport.aclose()
-
-
-@pytest.fixture
-async def hasty() -> AsyncIterator[AiohttpTransport]:
-    """Give a transport that waits for a tenth of a second."""
-    transport = AiohttpTransport(connect=0.1, idle=0.1)
-    yield transport
-    await transport.aclose()
 
 
 def answering(times: int) -> Callable[[Connection], Awaitable[None]]:
@@ -263,56 +248,6 @@ async def test_response__cookies_are_not_kept(transport: AiohttpTransport) -> No
         assert b"secret" not in server.heads[1]
 
 
-async def test_response__streamed_as_it_comes(transport: AiohttpTransport) -> None:
-    """A piece is handed on when it is there, not when the body is whole."""
-    more = asyncio.Event()
-
-    async def talk(connection: Connection) -> None:
-        await connection.request()
-        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
-        await more.wait()
-        await connection.send(b"def")
-
-    async with raw_server(talk) as server:
-        response = await transport.handle_async_request(request("GET", server.url))
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        pieces = aiter(response.stream)
-        assert await anext(pieces) == b"abc"
-        more.set()
-
-        assert await anext(pieces) == b"def"
-        await response.aclose()
-
-
-async def test_response__nobody_reads_nobody_sends(transport: AiohttpTransport) -> None:
-    """Of a body that nobody consumes only so much is read ahead: memory is bounded."""
-    endless = 1 << 30
-    piece = bytes(1 << 16)
-    sent = 0
-    stalled = asyncio.Event()
-
-    async def talk(connection: Connection) -> None:
-        nonlocal sent
-        await connection.request()
-        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % endless)
-        while sent < endless:
-            connection.writer.write(piece)
-            sent += len(piece)
-            try:
-                await asyncio.wait_for(connection.writer.drain(), 0.3)
-            except TimeoutError:
-                stalled.set()
-                await connection.silence()
-
-    async with raw_server(talk) as server:
-        response = await transport.handle_async_request(request("GET", server.url))
-        await stalled.wait()
-        await response.aclose()
-
-    # The kernel's two socket buffers may hold some MiB more than the transport does.
-    assert sent < 16 << 20
-
-
 async def test_close__at_the_end_keeps_the_connection(transport: AiohttpTransport) -> None:
     """A connection whose reply was read whole is used again."""
 
@@ -389,20 +324,6 @@ async def test_error__silence_before_the_reply(hasty: AiohttpTransport) -> None:
             await hasty.handle_async_request(request("GET", server.url))
 
 
-async def test_error__silence_within_the_body(hasty: AiohttpTransport) -> None:
-    """Nothing more of a body for as long as `idle`: ReadTimeout, after what has come."""
-
-    async def talk(connection: Connection) -> None:
-        await connection.request()
-        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
-        await connection.silence()
-
-    async with raw_server(talk) as server:
-        response = await hasty.handle_async_request(request("GET", server.url))
-        with pytest.raises(httpx.ReadTimeout):
-            await body_of(response)
-
-
 async def test_idle__is_no_limit_on_the_whole(hasty: AiohttpTransport) -> None:
     """A transfer may take as long as it likes, as long as it goes on."""
     assert hasty._session.timeout.total is None
@@ -421,19 +342,6 @@ async def test_error__reset_before_the_reply(transport: AiohttpTransport) -> Non
                 await transport.handle_async_request(request("GET", server.url))
 
 
-async def test_error__reset_within_the_body(transport: AiohttpTransport) -> None:
-    """A body that is cut by a reset is an error after what has come, never a short body."""
-
-    async def talk(connection: Connection) -> None:
-        await connection.request()
-        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
-        connection.reset()
-
-    async with raw_server(talk) as server:
-        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
-            await body_of(await transport.handle_async_request(request("GET", server.url)))
-
-
 @pytest.mark.parametrize(
     "reply",
     [
@@ -450,34 +358,3 @@ async def test_error__no_whole_http(transport: AiohttpTransport, reply: bytes) -
     async with raw_server(replying(reply)) as server:
         with pytest.raises(httpx.RemoteProtocolError):
             await body_of(await transport.handle_async_request(request("GET", server.url)))
-
-
-@pytest.mark.parametrize("is_read", [True, False])
-async def test_response__reset_where_the_end_is_the_connection_s(
-    transport: AiohttpTransport, is_read: bool
-) -> None:
-    """A body without a length ends with its connection, but not with one that breaks."""
-    go = asyncio.Event()
-
-    async def talk(connection: Connection) -> None:
-        await connection.request()
-        await connection.send(b"HTTP/1.1 200 OK\r\n\r\nhalf")
-        await go.wait()
-        connection.reset()
-
-    async with raw_server(talk) as server:
-        response = await transport.handle_async_request(request("GET", server.url))
-        go.set()
-        if is_read:
-            with pytest.raises(httpx.ReadError):
-                await body_of(response)
-        else:
-            await response.aclose()
-
-
-async def test_response__no_length_and_a_proper_end(transport: AiohttpTransport) -> None:
-    """A body without a length is whole when its connection is closed."""
-    async with raw_server(replying(b"HTTP/1.1 200 OK\r\n\r\nwhole")) as server:
-        response = await transport.handle_async_request(request("GET", server.url))
-
-        assert b"whole" == await body_of(response)
