@@ -179,6 +179,11 @@ class UpstreamRegistry:
             finally:
                 span.set_attribute("http.response.status_code", status)
                 self._observe(kind, status, monotonic() - began)
+        if status not in _FINAL:
+            await stream.close()
+            raise UpstreamInvalid(
+                f"the upstream answered with status {status}, which ends no request"
+            )
         return stream
 
     async def close(self) -> None:
@@ -186,6 +191,8 @@ class UpstreamRegistry:
         await self._transport.aclose()
 
 
+# No upgrade is ever asked for, so not even 101 is an answer (RFC 9110 15).
+_FINAL: Final = range(200, 600)
 _HEAD_REFUSED: Final = frozenset({401, 403, 405})
 _MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})

@@ -68,6 +68,15 @@ async def test_registry__origin_and_base_path(url: str, origin: str, base_path: 
         assert (upstream.origin, upstream.base_path) == (origin, base_path)
 
 
+@pytest.mark.parametrize("status", [b"101", b"099", b"000", b"600", b"999"])
+async def test_open__no_status_of_a_reply(status: bytes) -> None:
+    """A status that ends no request, an upgrade that nobody asked for too, is no reply."""
+    reply = b"HTTP/1.1 " + status + b" X\r\nContent-Length: 0\r\n\r\n"
+    async with raw_server(replying(reply)) as server, upstream_at(server.url) as upstream:
+        with pytest.raises(UpstreamInvalid):
+            await upstream.open("GET", "/v2/", [])
+
+
 async def test_manifest__get_and_head(registry: Registry, upstream: UpstreamRegistry) -> None:
     """GET returns status, headers and body; HEAD the same without the body."""
     image = make_image()

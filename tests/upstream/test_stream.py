@@ -14,8 +14,8 @@ from proxy.errors import (
     UpstreamTooLarge,
     UpstreamUnreachable,
 )
+from proxy.upstream.failures import AddressError, TlsError
 from proxy.upstream.stream import Stream, told
-from proxy.upstream.transport import AddressError, TlsError
 from tests.upstream.test_client import APP, upstream_at
 
 if TYPE_CHECKING:
@@ -100,6 +100,22 @@ async def test_as_head__tells_the_whole_length(
 async def test_as_head__not_of_what_tells_no_length(status: int, headers: dict[str, str]) -> None:
     """A refusal, or a part of something of unknown length, is no reply to HEAD."""
     assert await Stream(httpx.Response(status, headers=headers)).as_head() is None
+
+
+async def test_as_head__of_what_the_client_has() -> None:
+    """The condition of a ranged GET was the client's own, and so is its 304."""
+    head = await Stream(httpx.Response(304, headers={"ETag": '"x"'})).as_head()
+
+    assert head is not None
+    assert (304, '"x"') == (head.status, head.headers["ETag"])
+
+
+def test_headers__controls() -> None:
+    """What no header may hold, and no server would send on, becomes a blank; a tab stays."""
+    headers = [(b"X-A", b"a\x1b\x00\x7fb\tc"), (b"Location", b"/v2/\x01x"), (b"ETag", b'"x"')]
+    stream = Stream(httpx.Response(200, headers=headers))
+
+    assert dict(stream.headers) == {"X-A": "a   b\tc", "Location": "/v2/ x", "ETag": '"x"'}
 
 
 @pytest.mark.parametrize(
