@@ -145,6 +145,24 @@ async def length_and_silence(wire: Wire) -> None:
     await wire.silence()
 
 
+async def chunk_without_end(wire: Wire) -> None:
+    """Begin a chunk whose size is followed by an extension without end: bytes, but no body."""
+    await wire.send(wire.head(Content_Length=None, Transfer_Encoding="chunked") + b"3;")
+    while True:
+        await wire.drip(b"x", 1, IDLE / 10)
+
+
+async def switching(wire: Wire) -> None:
+    """Switch to a protocol that nobody asked for."""
+    await wire.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
+    await wire.silence()
+
+
+async def controls(wire: Wire) -> None:
+    """Send control characters in a header, and the whole reply."""
+    await wire.send(wire.head(X_Control="a\x1b[2Jb\x7f") + wire.body)
+
+
 async def zipped(wire: Wire) -> None:
     """Send the body as gzip makes it, and say so."""
     body = gzip.compress(wire.reply.body, mtime=0)
@@ -230,6 +248,7 @@ HAZARDS = [
     ),
     Hazard("Content-Length too long, then the end", {"talk": length_too_long}),
     Hazard("Content-Length too long, then silence", {"talk": length_and_silence}, late="`idle`"),
+    Hazard("a chunk's head without end", {"talk": chunk_without_end}, late="`idle`"),
     Hazard("wrong digest", {"corrupt": True}),
     Hazard("wrong media type", {"headers": {"Content-Type": "text/html"}}),
     Hazard("gzip not asked for", {"talk": zipped}),
@@ -249,6 +268,8 @@ HAZARDS = [
         late="`connect` + `idle`",
         late_upload="`commit`",
     ),
+    Hazard("101 that nobody asked for", {"talk": switching}),
+    Hazard("control characters in a header", {"talk": controls}),
     Hazard("1xx flood", {"talk": interim_without_end}),
     Hazard("100 MB of headers", {"talk": many_headers}),
     Hazard("100 MB in one header", {"talk": one_header}),
