@@ -59,7 +59,8 @@ class PullRequest(msgspec.Struct, frozen=True):
     @property
     def accept(self) -> str:
         """The Accept that asks for every type, and for what else this client named."""
-        return ", ".join((_EVERY_TYPE, *sorted(self.client.others)))
+        others = self.client.others
+        return ", ".join((_EVERY_TYPE, *sorted(others))) if others else _EVERY_TYPE
 
     def as_get(self) -> "PullRequest":
         """Return this request as a GET."""
