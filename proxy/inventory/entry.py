@@ -24,9 +24,10 @@ class Key(NamedTuple):
 class Entry(msgspec.Struct):
     """What was seen of a key, times in seconds since the epoch.
 
-    `pulls` counts tags that were answered, and digests that no tag led to. `formats` are those
-    pulls by the way they went (`oci→schema1`, `schema1 as stored`), `refusals` the refused ones
-    by their reason; `reason` is what the last refused client was told.
+    `pulls` counts tags that were answered. `formats` are those pulls by the way they went
+    (`oci→schema1`, `schema1 as stored`), a way with 0 being one that was seen by digest alone.
+    `refusals` are the refused ones by their reason; `reason` is what the last refused client was
+    told.
     """
 
     engine: str

@@ -10,8 +10,6 @@ from typing import Final
 
 from proxy.inventory.entry import Entry, Key
 
-# An engine that is told a digest asks for it at once, and for what that points to: one pull.
-ONE_PULL_SECONDS: Final = 60.0
 _LONGEST_REASON: Final = 500
 
 
@@ -26,12 +24,10 @@ class Ledger:
     def sent(self, key: Key, now: float, way: str, *, by_digest: bool = False) -> None:
         """Record a manifest that was sent; `way` is such as `oci→schema1`.
 
-        One by digest counts as a pull unless the client was just told that digest.
+        One by digest is seen, not counted. Most are the second half of a pull by tag, and that one
+        may have gone to another process: whatever is remembered here would count it again.
         """
-        known = self._entries.get(key)
-        pulls = 1
-        if by_digest and known is not None and now - known.last_seen < ONE_PULL_SECONDS:
-            pulls = 0
+        pulls = 0 if by_digest else 1
         for book in (self._entries, self._changes):
             entry = self._at(book, key, now)
             entry.pulls += pulls

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.inventory.entry import Entry
+from proxy.inventory.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +72,42 @@ class ArchiveContract:
         assert (NOW - DAY, NOW, 5) == (found.first_seen, found.last_seen, found.pulls)
         assert {"oci→schema1": 3, "schema2→schema1": 2} == found.formats
         assert ({"NotLinux": 1}, "not for you") == (found.refusals, found.reason)
+
+    async def test_add__tag_and_digest_of_two_processes(self, open_archive: Open) -> None:
+        """A tag that one process answered and its digest that another did are one pull.
+
+        In whatever order they are written.
+        """
+        asked, told = Ledger(9), Ledger(9)
+        for number in range(6):
+            one = entry_of(f"10.0.0.{number}")
+            asked.sent(one.key, NOW - 1, "oci→schema1")
+            told.sent(one.key, NOW, "oci→schema1", by_digest=True)
+        first, second = open_archive(), open_archive()
+        await first.add(asked.take(3))
+        await second.add(told.take(6))
+        await first.add(asked.take(3))
+        found = await second.read(0)
+
+        assert [(NOW, 1, {"oci→schema1": 1})] * 6 == [
+            (one.last_seen, one.pulls, one.formats) for one in found
+        ]
+
+    async def test_add__seen_by_digest_alone(self, open_archive: Open) -> None:
+        """A client that asks for no tag is kept like any other, and so is the way it went."""
+        ledger = Ledger(9)
+        for moment in (NOW - DAY, NOW):
+            ledger.sent(entry_of().key, moment, "oci→schema1", by_digest=True)
+        archive = open_archive()
+        await archive.add(ledger.take(9))
+        (found,) = await archive.read(0)
+
+        assert (NOW - DAY, NOW, 0, {"oci→schema1": 0}) == (
+            found.first_seen,
+            found.last_seen,
+            found.pulls,
+            found.formats,
+        )
 
     async def test_add__late_news(self, open_archive: Open) -> None:
         """What is written late does not turn the clock back."""
