@@ -8,14 +8,14 @@ import msgspec
 CHART_WIDTH: Final = 600
 CHART_HEIGHT: Final = 96
 FLOW_WIDTH: Final = 480
-FLOW_HEIGHT: Final = 232
+FLOW_HEIGHT: Final = 260
 _BAR_GAP: Final = 2.5
 _LOWEST_BAR: Final = 3.0
 
 _NODE_WIDTH: Final = 10.0
-_LEFT: Final = 118.0  # where the left nodes begin; names stand outside
+_LEFT: Final = 136.0  # where the left nodes begin; names stand outside
 _RIGHT: Final = FLOW_WIDTH - _LEFT - _NODE_WIDTH
-_NODE_GAP: Final = 26.0
+_NODE_GAP: Final = 42.0  # two lines in the large type of a phone, for a node as thin as a line
 _THINNEST: Final = 3.0
 _LEFT_ORDER: Final = ("oci", "schema2", "schema1", "other")
 REFUSED: Final = ""

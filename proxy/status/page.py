@@ -18,11 +18,11 @@ from proxy.errors import NotTranslatable
 from proxy.inventory.entry import Entry
 from proxy.status.activity import Hour
 from proxy.status.drawing import CHART_HEIGHT, CHART_WIDTH, FLOW_HEIGHT, FLOW_WIDTH, bars, flow
+from proxy.status.listing import OF_EACH_ENGINE, engine_name, listing
 
 if TYPE_CHECKING:
     import jinja2
 
-MOST_ROWS: Final = 500
 _FORMATS: Final = {
     "oci": "OCI",
     "schema2": "schema 2",
@@ -66,16 +66,11 @@ class View(msgspec.Struct, frozen=True):
 
 def render(facts: Facts, view: View) -> str:
     """Return the page."""
-    entries = view.entries or ()
-    clients: dict[str, set[str]] = {}
-    for entry in entries:
-        clients.setdefault(entry.engine or _NAMELESS, set()).add(entry.address)
     return _template().render(
         facts=facts,
         view=view,
-        rows=entries[:MOST_ROWS],
-        clients=sum(len(addresses) for addresses in clients.values()),
-        engines=sorted(((len(found), name) for name, found in clients.items()), reverse=True),
+        listing=listing(view.entries or ()),
+        of_each=OF_EACH_ENGINE,
         charts=[
             ("pulls", "Pulls", "tags answered", view.hour.pulls),
             ("translations", "Translated", "sent in another format", view.hour.translations),
@@ -95,9 +90,6 @@ def policy() -> str:
         f"default-src 'none'; style-src '{style}'; script-src '{script}'; connect-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-
-
-_NAMELESS: Final = "unnamed"
 
 
 def _hash(text: str) -> str:
@@ -125,7 +117,7 @@ def _environment() -> "jinja2.Environment":
         "format": lambda name: _FORMATS.get(name, name),
         "way": _way,
         "meaning": _meaning,
-        "engine": lambda name: name or _NAMELESS,
+        "engine": engine_name,
         "number": lambda number: f"{number:,}",
         "plural": lambda number, word: word if number == 1 else f"{word}s",
     }

@@ -49,6 +49,37 @@ function contrasts() {
   return found.sort((a, b) => a[0] - b[0]);
 }
 
+// What does not fit: the page beyond the window, text beyond its box, small type, buttons that
+// are focused and not seen.
+function misfits() {
+  const boxes = [...document.querySelectorAll("body *:not(svg *, .aside)")].filter((one) =>
+    one.clientWidth && getComputedStyle(one).display !== "inline");
+  const type = (text) => text.getScreenCTM().a * parseFloat(getComputedStyle(text).fontSize);
+  const edges = (text) => [text.getBoundingClientRect(), text.closest("svg").getBoundingClientRect()];
+  return {
+    overflow: Math.max(document.documentElement.scrollWidth - innerWidth, 0),
+    spilt: boxes.filter((one) => one.scrollWidth > one.clientWidth + 1)
+      .map((one) => one.outerHTML.slice(0, 90)),
+    clipped: [...document.querySelectorAll("svg text")].filter((one) => {
+      const [inner, outer] = edges(one);
+      return inner.left < outer.left - 1 || inner.right > outer.right + 1
+        || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1;
+    }).map((one) => one.textContent),
+    type: Math.min(...[...document.querySelectorAll("svg text")].map(type)),
+    columns: [...document.querySelectorAll("#heads th")]
+      .filter((one) => getComputedStyle(one).display === "table-cell")
+      .map((one) => one.clientWidth),
+    value: Math.min(...[...document.querySelectorAll(".config .value")]
+      .map((one) => one.clientWidth)),
+    unseen: [...document.querySelectorAll("button, input, summary, a:not(.skip)")].filter((one) => {
+      one.focus();
+      const { x, y, width, height } = one.getBoundingClientRect();
+      const top = document.elementFromPoint(x + width / 2, y + height / 2);
+      return document.activeElement !== one || height < 20 || !one.contains(top);
+    }).map((one) => one.outerHTML.slice(0, 90)),
+  };
+}
+
 const shown = (page) => page.$$eval("#rows tr", (rows) =>
   rows.filter((row) => row.checkVisibility()).map((row) => row.cells[2].textContent));
 
@@ -85,6 +116,23 @@ const STEPS = {
     return looks;
   },
 
+  async fit(browser) {
+    const found = {};
+    for (const width of [320, 390, 768, 1024, 1280, 1920, 2560]) {
+      const page = await browser.newPage({ viewport: { width, height: 900 } });
+      const said = [];
+      page.on("console", (message) => said.push(message.text()));
+      await page.goto(url);
+      await page.$$eval("details", (all) => all.forEach((one) => { one.open = true; }));
+      found[width] = { said, ...await page.evaluate(misfits) };
+      const head = page.getByRole("columnheader", { name: "Repository" });
+      await head.getByRole("button").click();
+      found[width].sorted = [await shown(page), await head.getAttribute("aria-sort")];
+      await page.close();
+    }
+    return found;
+  },
+
   async use(browser) {
     const page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
     const said = [];
@@ -100,7 +148,8 @@ const STEPS = {
     await page.getByLabel("Filter the inventory").fill("");
     const engine = page.getByRole("button", { name: /^docker\/1\.8\.3/ });
     await engine.click();
-    result.engine = [await shown(page), await engine.getAttribute("aria-pressed")];
+    result.engine = [await shown(page), await engine.getAttribute("aria-pressed"),
+      await engine.textContent()];
     await engine.click();
 
     // By keyboard alone: Tab reaches the head of a column, Enter and Space sort.
@@ -151,6 +200,75 @@ const STEPS = {
     await page.clock.runFor(60000);
     return { before, after, pulled: pull.status(), filtered,
       pressed: await live.getAttribute("aria-pressed"), paused: replies.length === count };
+  },
+
+  // Focus on a button of the list, opened details, a sorted list, a place on the page: what is
+  // fresh leaves all of it alone.
+  async keep(browser) {
+    const page = await browser.newPage({ viewport: { width: 1280, height: 400 } });
+    const said = [];
+    page.on("console", (message) => said.push(message.text()));
+    page.on("pageerror", (error) => said.push(String(error)));
+    await page.clock.install();
+    await page.goto(url);
+    await page.evaluate(() => { window.same = true; });
+    const pull = (engine) => page.context().request.get(process.argv[4], {
+      headers: { "User-Agent": `${engine} os/linux arch/amd64` } });
+    const state = () => page.evaluate(() => ({
+      same: window.same,
+      focus: document.activeElement.textContent,
+      open: [...document.querySelectorAll("details")].map((one) => one.open),
+      sorted: [...document.querySelectorAll("[aria-sort]")].map((one) => one.textContent),
+      pressed: [...document.querySelectorAll("#engines [aria-pressed=true]")]
+        .map((one) => one.dataset.key),
+      engines: [...document.querySelectorAll("#engines button")].map((one) => one.dataset.key),
+      y: scrollY,
+      title: document.title,
+      live: document.getElementById("live").getAttribute("aria-pressed"),
+    }));
+    const fresh = async (engine, count) => {
+      await pull(engine);
+      await page.clock.runFor(16000);
+      await page.locator("#verdict-title", { hasNotText: count }).waitFor();
+      return { ...await state(), rows: await shown(page) };
+    };
+    await page.getByText("As a table").click();
+    await page.getByRole("columnheader", { name: "Repository" }).getByRole("button").click();
+    await page.getByRole("button", { name: /^docker\/1\.9\.1/ }).click();
+    const before = { ...await state(), rows: await shown(page) };
+    const focused = await fresh("docker/1.6.2", "2 clients");
+    await page.evaluate(() => document.activeElement.blur());
+    const blurred = await fresh("docker/1.7.1", "3 clients");
+    return { said, before, focused, blurred };
+  },
+
+  // The list is empty, and begins while somebody looks; then nobody answers, and then somebody.
+  async begin(browser) {
+    const page = await browser.newPage();
+    const said = [];
+    page.on("pageerror", (error) => said.push(String(error)));
+    await page.clock.install();
+    await page.goto(url);
+    await page.evaluate(() => { window.same = true; });
+    await page.locator(".config summary").click();
+    const none = await page.locator("#inventory").textContent();
+    await page.context().request.get(process.argv[4], {
+      headers: { "User-Agent": "docker/1.6.2 os/linux arch/amd64" } });
+    await page.clock.runFor(16000);
+    await page.locator("#rows tr").waitFor();
+    const state = () => page.evaluate(() => [window.same, document.querySelector(".config details").open,
+      document.activeElement.localName, document.getElementById("shown").textContent]);
+    const result = { said, none, rows: await shown(page), begun: await state() };
+    await page.getByLabel("Filter the inventory").fill("nobody");
+    result.status = await page.getByRole("status").textContent();
+    await page.route(url, (route) => route.abort());
+    await page.clock.runFor(16000);
+    await page.getByText("No answer").waitFor();
+    await page.unroute(url);
+    await page.clock.runFor(16000);
+    await page.getByText("Ready", { exact: true }).waitFor();
+    result.filter = await page.getByLabel("Filter the inventory").inputValue();
+    return result;
   },
 
   async plain(browser) {

@@ -45,6 +45,38 @@ ENTRIES = (
 )
 
 
+FAR = "2001:db8:85a3:1111:2222:8a2e:370:7334"
+WORD = "unbroken" * 10
+# What ordinary and other clients make of a page: nothing here is forbidden to them.
+WIDE_ENTRIES = (
+    Entry("docker/1.9.1", FAR, f"{WORD}/{WORD}/{WORD}", NOW - 864000, NOW - 240, 1234567),
+    Entry(
+        f"{'x' * 31}/{'9' * 41}",
+        FAR,
+        "platform/payments/ledger-service",
+        first_seen=NOW - 400000,
+        last_seen=NOW - 7200,
+        formats={"oci→schema1": 0, "index→schema2": 0, "schema1 as stored": 0},
+        refusals={"ZstdLayer": 2, "UnreadableConfig": 1234},
+        reason=f"layer 1 (sha256:{'ab' * 32}) is compressed with zstd, " * 4,
+    ),
+)
+WIDE_COUNTS = (
+    *COUNTS,
+    *(
+        Count(MINUTE, source, target, "", 1234567)
+        for source in ("oci", "schema2", "schema1", "other")
+        for target in ("oci", "schema2", "schema1", "other")
+    ),
+)
+WIDE_FACTS = msgspec.structs.replace(
+    FACTS,
+    upstream=f"https://{WORD}.example.com",
+    config=[(f"upstream.timeouts.{WORD[:40]}", WORD, True), ("listen.port", "5000", False)],
+)
+WIDE_CHECKS = {"upstream": f"does not answer: {WORD}", "store": f"/{WORD}" * 3}
+
+
 def view_of(
     entries: Sequence[Entry] | None = ENTRIES, counts: Sequence[Count] = COUNTS, **changes: object
 ) -> View:

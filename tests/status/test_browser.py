@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from aiohttp import web
 
 from proxy.app import build, build_admin
 from proxy.serving import serving
+from proxy.status.page import policy, render
 from tests.images import make_image, push
 from tests.peers import node, npm_module, require_peer
 from tests.running import KEY, config_for
+from tests.status.pages import WIDE_CHECKS, WIDE_COUNTS, WIDE_ENTRIES, WIDE_FACTS, view_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,6 +31,9 @@ pytestmark = pytest.mark.peer
 SCRIPT = (Path(__file__).parent / "browser.js").read_text(encoding="utf-8")
 HOSTILE = "application/x-<img src=x onerror=alert(1)><script>alert(2)</script>"
 AA = 4.5
+SMALLEST_TYPE = 11
+NARROWEST_VALUE = 200
+NARROWEST_COLUMN = 80
 # Who pulls what, and how often; the last one is the latest.
 PULLS = (
     ("docker/1.8.3", "zoo/app", 2),
@@ -103,6 +109,35 @@ async def test_page__looks(shown: Shown) -> None:
     assert looks["desk-light"]["background"] != looks["desk-dark"]["background"]
 
 
+async def test_page__never_sideways() -> None:
+    """Whatever stands in it, it fits from the smallest phone to a wall, and can all be reached."""
+    view = view_of(WIDE_ENTRIES, WIDE_COUNTS, checks=WIDE_CHECKS, whole=False)
+
+    async def answer(_: web.Request) -> web.Response:
+        headers = {"Content-Security-Policy": policy()}
+        return web.Response(
+            text=render(WIDE_FACTS, view), content_type="text/html", headers=headers
+        )
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    async with serving(app, "127.0.0.1", 0) as port:
+        found = await browse(f"http://127.0.0.1:{port}/", "fit")
+    by_name = sorted(entry.repository for entry in WIDE_ENTRIES)
+
+    assert ([0] * 4 + [8] * 3) == [len(seen["columns"]) for seen in found.values()]
+    for width, seen in found.items():
+        assert [] == seen["said"], width
+        assert 0 == seen["overflow"], width
+        assert [] == seen["spilt"], width
+        assert [] == seen["clipped"], width
+        assert [] == seen["unseen"], width
+        assert seen["type"] >= SMALLEST_TYPE, width
+        assert seen["value"] >= NARROWEST_VALUE, width
+        assert min(seen["columns"], default=NARROWEST_COLUMN) >= NARROWEST_COLUMN, width
+        assert [by_name, "ascending"] == seen["sorted"], width
+
+
 async def test_inventory__filter_and_sort(shown: Shown) -> None:
     """Filtering, choosing an engine and sorting do what they say, by keyboard too."""
     seen = await browse(shown.page, "use")
@@ -111,9 +146,9 @@ async def test_inventory__filter_and_sort(shown: Shown) -> None:
     assert [] == seen["said"]
     assert REPOSITORIES == seen["all"]
     assert ["team/app"] == seen["filtered"]
-    assert "1 of 5 shown" == seen["status"]
+    assert "1 of 5 entries shown" == seen["status"]
     assert [[], True] == seen["nothing"]
-    assert [["zoo/app"], "true"] == seen["engine"]
+    assert [["zoo/app"], "true", "docker/1.8.3 · 1"] == seen["engine"]
     assert "solid" == seen["outline"]
     assert [by_name, "ascending"] == seen["ascending"]
     assert [by_name[::-1], "descending"] == seen["descending"]
@@ -133,6 +168,39 @@ async def test_page__fresh_figures(shown: Shown) -> None:
     assert "3 clients still need this proxy." == seen["after"]
     assert ["zoo/app", "zoo/app"] == seen["filtered"]
     assert ("false", True) == (seen["pressed"], seen["paused"])
+
+
+async def test_page__fresh_figures_leave_the_rest(shown: Shown) -> None:
+    """With focus on the list too; what is chosen, sorted, opened and looked at stays."""
+    seen = await browse(shown.page, "keep", f"{shown.url}/v2/zoo/app/manifests/1")
+    before, focused, blurred = seen["before"], seen["focused"], seen["blurred"]
+    kept = ("same", "open", "sorted", "pressed", "y", "rows", "live")
+
+    assert [] == seen["said"]
+    assert [True, False] == before["open"]
+    assert before["y"] > 0
+    assert (["Repository"], ["docker/1.9.1"]) == (before["sorted"], before["pressed"])
+    assert "docker/1.9.1 · 4" == before["focus"] == focused["focus"]
+    assert ["lib/hostile", "lib/other", "lib/zstd", "team/app"] == before["rows"]
+    for after in (focused, blurred):
+        assert {name: before[name] for name in kept} == {name: after[name] for name in kept}
+    assert ["docker/1.6.2", "docker/1.8.3", "docker/1.9.1"] == focused["engines"]
+    assert ["docker/1.6.2", "docker/1.7.1", "docker/1.8.3", "docker/1.9.1"] == blurred["engines"]
+    assert "regshim · ready · 4 on the list" == blurred["title"]
+
+
+async def test_page__a_list_that_begins(registry: Registry) -> None:
+    """The first entry comes without a reload; who does not answer for a while is told."""
+    await push(registry, "zoo/app", "1", make_image())
+    async with _both(registry) as ports:
+        seen = await browse(ports.page, "begin", f"{ports.url}/v2/zoo/app/manifests/1")
+
+    assert [] == seen["said"]
+    assert "The list is empty." in seen["none"]
+    assert ["zoo/app"] == seen["rows"]
+    assert [True, True, "summary", "1 of 1 entries shown"] == seen["begun"]
+    assert "0 of 1 entries shown" == seen["status"]
+    assert "nobody" == seen["filter"]
 
 
 async def test_page__without_script_or_motion(shown: Shown) -> None:

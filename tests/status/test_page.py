@@ -11,7 +11,8 @@ import pytest
 
 from proxy.errors import NotTranslatable
 from proxy.inventory.entry import Entry
-from proxy.status.page import MOST_ROWS, policy, render
+from proxy.status.listing import MOST_ROWS, OF_EACH_ENGINE
+from proxy.status.page import policy, render
 from tests.status.pages import COUNTS, ENTRIES, FACTS, NOW, page, view_of
 
 HOSTILE = "\"'><img src=x onerror=alert(1)><script>alert(2)</script>{{7*7}}"
@@ -118,14 +119,43 @@ def test_page__the_inventory() -> None:
     assert 'datetime="2027-01-15T07:56:00Z"' in html
 
 
+def test_page__seen_by_digest_alone() -> None:
+    """A client that asks for no tag has no pull, and the page says why it is listed."""
+    entry = Entry("docker/1.13.1", "10.0.0.9", "lib/app", NOW, NOW, 0, {"oci→schema2": 0})
+
+    assert "OCI → schema 2 0 by digest" in Document(page(view_of([entry]))).text
+
+
 def test_page__a_long_list_is_cut() -> None:
-    """A page has the latest entries, and says that there are more."""
+    """A page has the latest entries and some of the oldest engines, and says what is missing."""
     entries = [Entry("docker/1.9.1", f"10.0.{n}", "a", NOW, NOW, 1) for n in range(MOST_ROWS + 5)]
+    entries += [Entry("docker/1.6.2", "10.1.0.1", f"{n}", NOW - n, NOW - n) for n in range(1, 13)]
     document = Document(page(view_of(entries)))
 
     assert MOST_ROWS == sum("data-engine" in row for row in document.all("tr"))
-    assert "The latest 500 of 505; regshim inventory lists all." in document.text
-    assert "505 clients still need this proxy." in document.text
+    assert "This page has 500 of 517 entries" in document.text
+    assert "regshim inventory lists all." in document.text
+    assert "506 clients still need this proxy." in document.text
+    assert (
+        f"docker/1.6.2 · {OF_EACH_ENGINE} of 12"
+        f" docker/1.9.1 · {MOST_ROWS - OF_EACH_ENGINE} of {MOST_ROWS + 5}"
+    ) in document.text
+
+
+def test_page__says_where_all_of_a_long_list_is() -> None:
+    """The command reads the durable store: without one it has nothing to list."""
+    entries = [Entry("docker/1.9.1", f"10.0.{n}", "a", NOW, NOW, 1) for n in range(MOST_ROWS + 1)]
+    text = Document(page(view_of(entries, durable=False))).text
+
+    assert "With cache.store regshim inventory lists all." in " ".join(text.split())
+
+
+def test_page__a_whole_list_has_no_such_note() -> None:
+    """Where all entries are on the page, nothing is said to be missing; engines say how many."""
+    text = Document(page()).text
+
+    assert "This page has" not in text
+    assert "Entries by engine docker/1.9.1 · 1 docker/1.13.1 · 1 unnamed · 1" in text
 
 
 def test_page__hostile_text_is_text() -> None:
