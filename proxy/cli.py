@@ -105,6 +105,7 @@ def explain_command(
     from proxy.explain import explain
     from proxy.keyfile import load_or_create
     from proxy.metrics import Metrics
+    from proxy.printable import printable_json
 
     config = config_of(config_file)
     login = login_of(username, password_stdin=password_stdin)
@@ -123,7 +124,7 @@ def explain_command(
 
     explanation = result_of(run())
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(explanation), indent=2))
+        typer.echo(printable_json(msgspec.json.format(msgspec.json.encode(explanation), indent=2)))
     else:
         show_explanation(explanation)
     if explanation.refusal is not None:
@@ -239,6 +240,7 @@ def inventory_command(
     from proxy.console import show_inventory
     from proxy.inventory import report
     from proxy.kept import kept_inventory
+    from proxy.printable import printable_json
     from proxy.store.entries import StoreFailedError
 
     if as_json and as_csv:
@@ -249,9 +251,9 @@ def inventory_command(
     except (ConfigError, StoreFailedError) as error:
         raise unusable(error) from None
     if as_json:
-        typer.echo(report.as_json(entries))
+        typer.echo(printable_json(report.as_json(entries)))
     elif as_csv:
-        typer.echo(report.as_csv(entries), nl=False)
+        typer.echo(report.as_csv(entries).encode(), nl=False)
     else:
         show_inventory(entries)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import csv
 import io
 import json
@@ -20,10 +19,12 @@ from typer.testing import CliRunner
 from proxy import __version__
 from proxy.cli import main
 from proxy.inventory.archives import open_archive
+from proxy.inventory.entry import Entry
 from proxy.keyfile import load_or_create
 from tests.images import make_image, push
 from tests.inventory.contract import DAY, entry_of
 from tests.peers import run
+from tests.terminal import on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -316,23 +317,25 @@ def test_config_schema__json() -> None:
     assert "upstream" in json.loads(result.output)["properties"]
 
 
-@pytest.fixture
-def inventoried(config: Path, tmp_path: Path) -> Path:
-    """Give the config of a proxy that has written an inventory."""
-    store = f"sqlite:///{tmp_path}/t.db"
-    written(config, f"{MINIMAL}cache: {{store: '{store}'}}")
+def inventory_of(config: Path, directory: Path, entries: list[Entry]) -> None:
+    """Make this the config of a proxy that has written an inventory of these entries."""
+    store = f"sqlite:///{directory}/t.db"
+    written(config, f"{MINIMAL}cache: {{store: '{store}'}}\ninventory: {{retention: 9999d}}")
 
     async def write() -> None:
         archive = open_archive(store, retention=9e9, max_entries=10, timeout=1)
-        await archive.add(
-            [
-                entry_of("10.0.0.1", at=time.time() - 60),
-                entry_of("10.0.0.2", at=time.time() - 40 * DAY),
-            ]
-        )
+        await archive.add(entries)
         await archive.close()
 
     asyncio.run(write())
+
+
+@pytest.fixture
+def inventoried(config: Path, tmp_path: Path) -> Path:
+    """Give the config of a proxy that has written an inventory."""
+    now = time.time()
+    entries = [entry_of("10.0.0.1", at=now - 60), entry_of("10.0.0.2", at=now - 40 * DAY)]
+    inventory_of(config, tmp_path, entries)
     return config
 
 
@@ -365,31 +368,36 @@ def test_inventory__plain_without_a_terminal(inventoried: Path) -> None:
     assert "\x1b" not in result.stdout
 
 
-async def test_inventory__table_on_a_terminal(inventoried: Path) -> None:
-    """On a terminal it is a table, and says how many there are."""
-    terminal, command = os.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *(PYTHON, "-m", "proxy", "inventory", "-c", str(inventoried)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=command,
-        env={**os.environ, "COLUMNS": "160", "TERM": "xterm"},
+@pytest.mark.parametrize("columns", [80, 100, 160])
+def test_inventory__whole_on_a_terminal(config: Path, tmp_path: Path, columns: int) -> None:
+    """However wide a terminal is, all of an entry is there to be read, and words stay whole."""
+    reason = (
+        "layer 3 of lib/app is compressed with zstd, which Docker before 23.0 cannot read: "
+        "push the image again with gzip layers"
     )
-    os.close(command)
-    shown = await asyncio.to_thread(_read_all, terminal)
-    os.close(terminal)
+    entry = Entry(
+        "docker/1.9.1",
+        "fd00:1234:5678:9abc::1:2:3",
+        "department/team/a-rather-long-name",
+        1_800_000_000,
+        1_800_086_400,
+        12,
+        {"oci→schema1": 11, "schema1 as stored": 1},
+        {"ZstdLayer": 3},
+        reason,
+    )
+    inventory_of(config, tmp_path, [entry])
+    code, shown = on_terminal("inventory", "-c", config, columns=columns)
+    first, *lines, last = shown.splitlines()
 
-    assert 0 == await process.wait()
-    assert "10.0.0.2" in shown
-    assert "2 clients on the list" in shown
-    assert "\t" not in shown
-
-
-def _read_all(terminal: int) -> str:
-    shown = b""
-    with contextlib.suppress(OSError):  # EIO: the other end is closed
-        while True:
-            shown += os.read(terminal, 65536)
-    return shown.decode()
+    assert (0, "1 client on the list") == (code, last)
+    assert f"{entry.engine}  {entry.address}  {entry.repository}" == first
+    assert all(line.startswith("  ") for line in lines)
+    assert max(map(len, shown.splitlines())) <= columns
+    assert (
+        "seen 2027-01-15T08:00:00Z to 2027-01-16T08:00:00Z, 12 pulls: oci→schema1 (11); "
+        f"schema1 as stored (1) refused 3: ZstdLayer (3): {reason}"
+    ) == " ".join(" ".join(lines).split())
 
 
 @pytest.mark.parametrize(

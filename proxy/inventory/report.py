@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from proxy.inventory.entry import Entry
+from proxy.printable import printable
 
 COLUMNS: Final = (
     "engine",
@@ -23,7 +24,7 @@ COLUMNS: Final = (
     "last_seen",
 )
 # What a spreadsheet would take for a formula; addresses and names come from clients.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = ("=", "+", "-", "@")
 
 
 def as_json(entries: Sequence[Entry]) -> bytes:
@@ -41,12 +42,12 @@ def as_json(entries: Sequence[Entry]) -> bytes:
 
 
 def as_csv(entries: Sequence[Entry]) -> str:
-    """Return the entries as CSV (RFC 4180) with a header line."""
+    """Return the entries as CSV (RFC 4180) with a header line, unprintable characters escaped."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for row in rows(entries):
-        writer.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row])
+        writer.writerow([_cell(text) for text in row])
     return text.getvalue()
 
 
@@ -65,6 +66,12 @@ def rows(entries: Sequence[Entry]) -> Iterator[tuple[str, ...]]:
             moment(entry.first_seen),
             moment(entry.last_seen),
         )
+
+
+def _cell(text: str) -> str:
+    """Return a text as a spreadsheet, or a terminal, may be given it."""
+    shown = printable(text)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown
 
 
 def moment(seconds: float) -> str:

@@ -66,6 +66,15 @@ def test_as_csv__no_formulas() -> None:
     assert row["reason"].startswith("'@")
 
 
+def test_as_csv__nothing_that_commands_a_terminal() -> None:
+    """CSV is looked at on terminals too: what cannot be printed is an escape. JSON has its own."""
+    hostile = Entry("a/1\x1b[2J", "10.0.0.1", "a", 0, 0, reason="\x9b2J")
+    (row,) = csv.DictReader(io.StringIO(as_csv([hostile])))
+
+    assert (r"a/1\x1b[2J", r"\x9b2J") == (row["engine"], row["reason"])
+    assert hostile.engine == json.loads(as_json([hostile]))[0]["engine"]
+
+
 def test_reports__of_nothing() -> None:
     """An empty list is an empty array, or a header alone."""
     assert [] == json.loads(as_json([]))
