@@ -6,6 +6,7 @@ another process, and is to be there at once.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path  # noqa: TC003  typer reads the annotations
@@ -35,12 +36,20 @@ main: Final = typer.Typer(
     name="regshim",
     help="Let old container clients pull from a modern OCI registry.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # frames of it would stand in logs and pipes, and fold what they hold
     pretty_exceptions_enable=False,  # a traceback with local variables may show secrets
 )
 key_commands: Final = typer.Typer(help="The key that schema 1 manifests are signed with.")
 main.add_typer(key_commands, name="key")
 config_commands: Final = typer.Typer(help="The configuration file.")
 main.add_typer(config_commands, name="config")
+
+
+@main.callback()
+def _begin() -> None:
+    # What an encoding lacks is shown as an escape: no reason to end with a traceback.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @main.command("serve")
@@ -54,7 +63,12 @@ def serve_command(
     ] = False,
     port: Annotated[int, typer.Option(help="The port of --sample.")] = 5000,
 ) -> None:
-    """Serve until stopped."""
+    """Serve until stopped.
+
+    Example: regshim serve -c config.yaml
+
+    Example: regshim serve --sample
+    """
     if sample == (config_file is not None):
         raise typer.BadParameter("give either --config FILE or --sample")
     if config_file is None:
@@ -235,21 +249,15 @@ def inventory_command(
 
     Example: regshim inventory --since 30d --csv -c config.yaml
     """
-    import asyncio
-
     from proxy.console import show_inventory
     from proxy.inventory import report
     from proxy.kept import kept_inventory
     from proxy.printable import printable_json
-    from proxy.store.entries import StoreFailedError
 
     if as_json and as_csv:
         raise typer.BadParameter("give either --json or --csv")
     config = config_of(config_file)
-    try:
-        entries = asyncio.run(kept_inventory(config, since))
-    except (ConfigError, StoreFailedError) as error:
-        raise unusable(error) from None
+    entries = result_of(kept_inventory(config, since))
     if as_json:
         typer.echo(printable_json(report.as_json(entries)))
     elif as_csv:
@@ -273,7 +281,10 @@ def config_schema() -> None:
 
 @key_commands.command("show")
 def key_show(config_file: ConfigFile) -> None:
-    """Print the key's id and its public part as a JWK; make the key if there is none yet."""
+    """Print the key's id and its public part as a JWK; make the key if there is none yet.
+
+    Example: regshim key show -c config.yaml
+    """
     import msgspec
 
     from proxy.keyfile import load_or_create
@@ -292,5 +303,8 @@ def key_show(config_file: ConfigFile) -> None:
 
 @main.command()
 def version() -> None:
-    """Print the version."""
+    """Print the version.
+
+    Example: regshim version
+    """
     typer.echo(f"regshim {__version__}")

@@ -56,12 +56,19 @@ def login_of(username: str | None, *, password_stdin: bool) -> Read | None:
 
 
 def result_of(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Return what comes of `work`; if it cannot begin, the command ends."""
+    """Return what comes of `work`; if it cannot begin, the command ends.
+
+    What it logs is on standard error, if somebody should know it.
+    """
     import asyncio
 
+    from proxy.log import configure_for_command
+    from proxy.store.entries import StoreFailedError
+
+    configure_for_command()
     try:
         return asyncio.run(work)
-    except (ConfigError, RegistryError) as error:
+    except (ConfigError, RegistryError, StoreFailedError) as error:
         raise unusable(error) from None
 
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-import typer
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -109,7 +108,7 @@ def _after(text: str) -> str:
 
 def _print_rows(lines: Iterable[Iterable[str]]) -> None:
     for line in lines:
-        typer.echo("\t".join(map(printable, line)))
+        sys.stdout.write("\t".join(map(printable, line)) + "\n")
 
 
 def _print_marked(good: bool, text: str) -> None:
@@ -126,7 +125,7 @@ def _print(
     if sys.stdout.isatty():
         _terminal().print(Padding(line, _INDENT) if indented else line)
     else:
-        typer.echo(f"  {line.plain}" if indented else line.plain)
+        sys.stdout.write(f"{'  ' if indented else ''}{line.plain}\n")
 
 
 def _sign(sign: str, word: str) -> str:

@@ -1,4 +1,7 @@
-"""structlog, set up once by the command: JSON lines or a console, on standard error."""
+"""structlog, set up once by the command: JSON lines or a console, on standard error.
+
+Law: standard output is not for a log, whose command's result would be lost in it.
+"""
 
 import logging
 import sys
@@ -55,6 +58,22 @@ def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: 
     )
     logging.basicConfig(handlers=[handler], force=True)
     set_level(level)
+
+
+def configure_for_command() -> None:
+    """Write warnings and errors alone to standard error, in words.
+
+    For a command that does not serve: what it is asked for is its answer, not how it came to it.
+    """
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Lines())),
+    )
 
 
 def set_level(level: str) -> None:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.loops import WatchedLoop
 from tests.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 pytest_plugins = ["tests.peers", "tests.secrets"]
 
@@ -92,3 +94,15 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
     ) as session:
         yield session
+
+
+@pytest.fixture
+def log_restored() -> Iterator[None]:
+    """Put back what `proxy.log` sets for the whole process."""
+    before = structlog.get_config()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.configure(**before)
+    root.handlers[:] = handlers
+    root.setLevel(level)

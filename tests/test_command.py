@@ -7,16 +7,20 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 import typer
 
 from proxy.command import config_of, login_of, result_of
 from proxy.config_reading import parse
 from proxy.errors import ConfigError, RegistryError, UpstreamUnreachable
+from proxy.store.entries import StoreFailedError
 from tests.configs import MINIMAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("log_restored")
 
 
 @pytest.fixture
@@ -107,9 +111,11 @@ def test_login_of__nobody() -> None:
     assert login_of(None, password_stdin=False) is None
 
 
-@pytest.mark.parametrize("error", [ConfigError("k: no"), UpstreamUnreachable("no")])
+@pytest.mark.parametrize(
+    "error", [ConfigError("k: no"), UpstreamUnreachable("no"), StoreFailedError("no")]
+)
 def test_result_of__cannot_begin(
-    capsys: pytest.CaptureFixture[str], error: ConfigError | RegistryError
+    capsys: pytest.CaptureFixture[str], error: ConfigError | RegistryError | StoreFailedError
 ) -> None:
     """What cannot be used ends the command with 2 and one line."""
 
@@ -117,6 +123,24 @@ def test_result_of__cannot_begin(
         raise error
 
     assert (2, f"regshim: {error}\n") == ended(capsys, lambda: result_of(work()))
+
+
+def test_result_of__logs_what_somebody_should_know(capsys: pytest.CaptureFixture[str]) -> None:
+    """Warnings are on standard error; how the command comes to its answer is nowhere."""
+
+    async def work() -> int:
+        log = structlog.get_logger("test")
+        log.debug("a retry")
+        log.info("a connection")
+        log.warning("an address", host="h")
+        return 7
+
+    assert 7 == result_of(work())
+    said = capsys.readouterr()
+
+    assert ("", 1) == (said.out, said.err.count("\n"))
+    assert "an address" in said.err
+    assert "host=h" in said.err
 
 
 def test_result_of__a_defect_is_no_end() -> None:

@@ -6,27 +6,14 @@ import io
 import json
 import logging
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pytest
 import structlog
 
 from proxy import log
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    """Put back what `configure` sets for the whole process."""
-    before = structlog.get_config()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    structlog.configure(**before)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("log_restored")
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -161,3 +148,16 @@ def test_configure__console_is_for_reading(capsys: pytest.CaptureFixture[str]) -
     assert "an event" in text
     assert "value=1" in text
     assert "\x1b" not in text
+
+
+def test_configure_for_command__warnings_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command says on standard error what somebody should know, and nothing else."""
+    log.configure_for_command()
+    logger = structlog.get_logger("test")
+    logger.info("a step")
+    logger.warning("a warning", value=1)
+    said = capsys.readouterr()
+
+    assert ("", 1) == (said.out, said.err.count("\n"))
+    assert "a warning" in said.err
+    assert "value=1" in said.err
