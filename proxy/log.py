@@ -10,6 +10,17 @@ from typing import Any, Literal, TextIO, cast
 
 import structlog
 
+from proxy.printable import printable
+
+
+def _printable(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Let nothing that a client or an upstream has named command the terminal of a console."""
+    return {
+        name: printable(value) if isinstance(value, str) else value for name, value in event.items()
+    }
+
 
 class _Lines:
     """Standard error, but for its failures: a log that cannot be written fails no request."""
@@ -43,6 +54,7 @@ def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: 
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([] if format == "json" else [_printable]),  # JSON has escapes of its own
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
@@ -68,6 +80,7 @@ def configure_for_command() -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            _printable,
             structlog.processors.format_exc_info,
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],

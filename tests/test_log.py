@@ -6,12 +6,15 @@ import io
 import json
 import logging
 import sys
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import structlog
 
 from proxy import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.usefixtures("log_restored")
 
@@ -161,3 +164,23 @@ def test_configure_for_command__warnings_alone(capsys: pytest.CaptureFixture[str
     assert ("", 1) == (said.out, said.err.count("\n"))
     assert "a warning" in said.err
     assert "value=1" in said.err
+
+
+HOSTILE = "/v2/\x1b[2J\nforged"
+
+
+@pytest.mark.parametrize(
+    "configure", [lambda: log.configure("info", "console"), log.configure_for_command]
+)
+def test_configure__console_is_not_commanded(
+    capsys: pytest.CaptureFixture[str], configure: Callable[[], None]
+) -> None:
+    """What a client has named cannot command the terminal that the log is read on."""
+    configure()
+    structlog.get_logger("test").warning("request", path=HOSTILE)
+    logging.getLogger("aiohttp.server").warning("bad request: %s", HOSTILE)
+    text = capsys.readouterr().err
+
+    assert "\x1b" not in text
+    assert r"/v2/\x1b[2J\nforged" in text
+    assert not [line for line in text.splitlines() if line.startswith("forged")]
