@@ -65,9 +65,9 @@ def build(config: Config, key: SigningKey) -> web.Application:
     app[METRICS] = metrics
     crowd = app[CROWD] = _crowd(config, metrics)
     app.cleanup_ctx.append(crowd.watched)
-    app[TRACING] = tracing = _tracing(config.tracing)
+    app[TRACING] = tracing = tracing_of(config.tracing)
     if auth.holds_credentials:
-        app[_GUARD] = Guard(_users(config.listen.htpasswd))
+        app[_GUARD] = Guard(users_of(config.listen.htpasswd))
         app.middlewares.append(app[_GUARD])
     app.on_response_prepare.append(drop_added_headers)
     if auth.realm == "proxy":
@@ -128,7 +128,7 @@ def follow(app: web.Application, config: Config) -> Callable[[], None]:
     """
     settings, rows = client_settings(config), shown(config)
     guard = app.get(_GUARD)
-    users = None if guard is None else _users(config.listen.htpasswd)
+    users = None if guard is None else users_of(config.listen.htpasswd)
 
     def change() -> None:
         app[_MANIFESTS].settings = settings
@@ -201,13 +201,15 @@ def _facts(config: Config) -> Facts:
     )
 
 
-def _tracing(tracing: TracingTo) -> Tracing:
+def tracing_of(tracing: TracingTo) -> Tracing:
+    """Return what traces, as is configured; ConfigError without what that needs."""
     if tracing.endpoint is None:
         return NO_TRACING
     return open_tracing(tracing.endpoint, service=tracing.service, ratio=tracing.sample)
 
 
-def _users(htpasswd: Path | None) -> Htpasswd | None:
+def users_of(htpasswd: Path | None) -> Htpasswd | None:
+    """Return who may use the proxy, None if everybody may; ConfigError, which names the key."""
     with naming("listen.htpasswd"):
         return None if htpasswd is None else Htpasswd.load(htpasswd)
 

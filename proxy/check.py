@@ -1,95 +1,85 @@
 """Whether a configuration works: each part tried once, with what to do about it if not."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
 
 from proxy.answer import PullRequest
+from proxy.check_files import check_files, check_store
 from proxy.client_rules import client_settings
 from proxy.config import Config
 from proxy.connecting import connected
 from proxy.errors import ConfigError, RegistryError
 from proxy.explain import parse_image
-from proxy.htpasswd import Htpasswd
+from proxy.findings import Finding, cause_of
 from proxy.keyfile import load_or_create
 from proxy.manifest.parse import stored_type
 from proxy.metrics import Metrics
 from proxy.spec.challenge import challenge_schemes
-from proxy.store.durable import open_durable
-from proxy.store.entries import StoreFailedError
-from proxy.tls import ServerTls
 from proxy.translate.client import understand
 from proxy.upstream.client import UpstreamRegistry
 
 _EVERYTHING: Final = ("*/*",)
-_PROBE: Final = "check"
+_VERSION: Final = "Docker-Distribution-Api-Version"
+_LONGEST_REPLY: Final = 1 << 20
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that was tried: whether it works, what was found, what to do if it does not."""
+async def check(
+    config: Config, image: str | None = None, *, offline: bool = False
+) -> AsyncIterator[Finding]:
+    """Yield what is found of every part; `offline`, of what needs no network alone.
 
-    name: str
-    works: bool
-    found: str
-    advice: str = ""
-
-
-def check_files(config: Config) -> Iterator[Finding]:
-    """Yield what can be told without a network: key, certificates, htpasswd."""
-    yield _tried(
-        "signing key",
-        lambda: _key(config.translate.signing_key_file),
-        "make its directory writable for the proxy, or put a PEM key of P-256 there",
-    )
-    if config.listen.tls.cert_file is not None:
-        yield _tried(
-            "listen.tls",
-            lambda: f"certificate good until {ServerTls(config.listen.tls).expires.isoformat()}",
-            "give a PEM certificate chain and its key",
-        )
-    htpasswd = config.listen.htpasswd
-    if htpasswd is not None:
-        yield _tried(
-            "listen.htpasswd",
-            lambda: _readable(htpasswd),
-            "make it with `htpasswd -B`: bcrypt is the one format that is read",
-        )
+    `image` is one to look at, REPOSITORY[:TAG].
+    """
+    for finding in check_files(config):
+        yield finding
+    if not offline:
+        async for finding in check_upstream(config, image):
+            yield finding
+    store = await check_store(config.cache, offline=offline)
+    if store is not None:
+        yield store
 
 
-async def check_services(config: Config, image: str | None) -> AsyncIterator[Finding]:
-    """Yield what the upstream and the store say; `image` is one to look at, REPOSITORY[:TAG]."""
+async def check_upstream(config: Config, image: str | None = None) -> AsyncIterator[Finding]:
+    """Yield what the upstream says, and in which format it keeps `image`."""
     key = load_or_create(None)
     try:
         async with connected(config, key, Metrics()) as connections:
-            async for finding in _check_upstream(config, connections.upstream):
+            works = True
+            async for finding in _ping(config, connections.upstream):
                 yield finding
+                works = works and finding.works is True
             if image is not None:
                 yield await _check_image(config, connections.upstream, image)
+            elif works:
+                yield Finding(
+                    "stored format",
+                    works=None,
+                    found="not looked at: schema 1, schema 2 or OCI, which registries keep or not",
+                    advice="give --image REPO:TAG to see in which format one is stored",
+                )
     except ConfigError as error:
         yield Finding("upstream", works=False, found=str(error), advice="mend this key first")
-    if config.cache.store is not None:
-        yield await _check_store(config)
 
 
-async def _check_upstream(config: Config, upstream: UpstreamRegistry) -> AsyncIterator[Finding]:
+async def _ping(config: Config, upstream: UpstreamRegistry) -> AsyncIterator[Finding]:
     try:
         stream = await upstream.open("GET", "/v2/", [])
-        await stream.close()
+        body = await stream.read(_LONGEST_REPLY, "reply to /v2/")
     except RegistryError as error:
-        yield Finding(
-            "upstream", works=False, found=error.message, advice="see upstream.url and ca_file"
-        )
+        yield _unreachable(error)
         return
-    status = stream.status
-    yield Finding(
-        "upstream",
-        works=status in {200, 401, 403},
-        found=f"answers {status}",
-        advice="a registry answers 200 or 401 to /v2/: is the path in upstream.url right?",
-    )
-    version = stream.headers.get("Docker-Distribution-Api-Version")
+    status, version = stream.status, stream.headers.get(_VERSION)
+    if status == 200 and version is None and not _is_json(body):
+        found = "answers 200, but with something that is no registry's: neither JSON nor "
+        yield _no_registry(found + _VERSION)
+        return
+    if status not in {200, 401, 403}:
+        yield _no_registry(f"answers {status}")
+        return
+    yield Finding("upstream", works=True, found=f"answers {status}")
     yield Finding("API version", works=True, found=version or "not told; the proxy adds it")
     schemes = challenge_schemes(stream.headers.getall("WWW-Authenticate", []))
     if config.upstream.auth.holds_credentials:
@@ -102,6 +92,33 @@ async def _check_upstream(config: Config, upstream: UpstreamRegistry) -> AsyncIt
     else:
         found = " and ".join(schemes) or "none asked for on /v2/"
         yield Finding("authentication", works=True, found=f"{found}; the clients' own are used")
+
+
+def _unreachable(error: RegistryError) -> Finding:
+    cause = cause_of(error)
+    return Finding(
+        "upstream",
+        works=False,
+        found=f"{error.message}: {cause.found}" if cause else error.message,
+        advice=f"see upstream.url: {cause.advice}" if cause else "see upstream.url and ca_file",
+    )
+
+
+def _no_registry(found: str) -> Finding:
+    return Finding(
+        "upstream",
+        works=False,
+        found=found,
+        advice="a registry answers 200 or 401 to /v2/: are host and path in upstream.url right?",
+    )
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 async def _check_image(config: Config, upstream: UpstreamRegistry, image: str) -> Finding:
@@ -119,46 +136,3 @@ async def _check_image(config: Config, upstream: UpstreamRegistry, image: str) -
     stored = stored_type(document.body, document.headers.get("Content-Type"))
     found = f"stored is {stored.words}" if stored else "stored is no image"
     return Finding(image, works=stored is not None, found=found, advice="name an image")
-
-
-async def _check_store(config: Config) -> Finding:
-    cache = config.cache
-    try:
-        kind, entries = open_durable(
-            cache.store or "",
-            max_bytes=cache.store_size,
-            ttl=cache.store_ttl,
-            timeout=cache.store_timeout,
-        )
-    except ConfigError as error:
-        return Finding("store", works=False, found=str(error), advice="see cache.store")
-    try:
-        await entries.put({_PROBE: b"1"})
-        kept = await entries.get(_PROBE) == b"1"
-    except StoreFailedError as error:
-        return Finding(
-            "store", works=False, found=str(error), advice="pulls work without, more slowly"
-        )
-    finally:
-        await entries.close()
-    found = f"{kind} keeps what is put" if kept else f"{kind} forgets what is put"
-    return Finding("store", works=kept, found=found, advice="is there room in it?")
-
-
-def _key(path: Path | None) -> str:
-    kid = load_or_create(path).kid
-    return (
-        f"{kid}" if path else "made anew at each start: set translate.signing_key_file to keep it"
-    )
-
-
-def _readable(htpasswd: Path) -> str:
-    Htpasswd.load(htpasswd)
-    return "readable"
-
-
-def _tried(name: str, attempt: Callable[[], str], advice: str) -> Finding:
-    try:
-        return Finding(name, works=True, found=attempt())
-    except ConfigError as error:
-        return Finding(name, works=False, found=str(error), advice=advice)

@@ -162,25 +162,21 @@ def check_command(
 
     Example: regshim check -c config.yaml --image team/app:1
     """
-    from proxy.check import Finding, check_files, check_services
+    from proxy.check import check
     from proxy.console import show_finding
+    from proxy.findings import Finding
 
     config = config_of(config_file)
-    works = True
 
-    async def run() -> None:
-        nonlocal works
-        async for finding in check_services(config, image):
+    async def run() -> bool:
+        works = True
+        async for finding in check(config, image, offline=offline):
             show_finding(finding)
-            works = works and finding.works
+            works = works and finding.works is not False
+        return works
 
     show_finding(Finding("configuration", works=True, found=f"{config_file} is valid"))
-    for finding in check_files(config):
-        show_finding(finding)
-        works = works and finding.works
-    if not offline:
-        result_of(run())
-    if not works:
+    if not result_of(run()):
         raise typer.Exit(REFUSED)
 
 

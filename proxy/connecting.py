@@ -63,7 +63,7 @@ async def connected(
     # What can be refused comes first: nothing is open yet.
     tls = upstream_context(config.upstream)
     tls_of_others = upstream_context(config.upstream, client_certificate=False)
-    credentials = login or _own_credentials(config.upstream)
+    credentials = login or own_credentials(config.upstream)
     entries, store_state = _entries(config.cache, metrics)
     url = config.upstream.url
     neighbourhood = Neighbourhood()
@@ -130,7 +130,7 @@ def _splicer(config: Config) -> Splicer | None:
     return Splicer(processes=config.listen.workers)
 
 
-def _own_credentials(upstream: Upstream) -> Read | None:
+def own_credentials(upstream: Upstream) -> Read | None:
     """Return what reads the proxy's own credentials, None if it has none."""
     auth = upstream.auth
     if auth.password_file is not None:

@@ -14,8 +14,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from proxy.check import Finding
 from proxy.explain import Explanation
+from proxy.findings import Finding
 from proxy.inventory.entry import Entry
 from proxy.inventory.report import COLUMNS, rows
 from proxy.printable import printable
@@ -56,7 +56,11 @@ def _parts(explanation: Explanation) -> Iterator[tuple[str, Sequence[str]]]:
 
 
 # Where a terminal's encoding has no such signs, words.
-_MARKS: Final = {True: ("✓", "ok", "green"), False: ("✗", "no", "red")}
+_MARKS: Final = {
+    True: ("✓", "ok", "green"),
+    False: ("✗", "no", "red"),
+    None: ("·", "--", "dim"),
+}
 
 
 def show_finding(finding: Finding) -> None:
@@ -111,7 +115,7 @@ def _print_rows(lines: Iterable[Iterable[str]]) -> None:
         sys.stdout.write("\t".join(map(printable, line)) + "\n")
 
 
-def _print_marked(good: bool, text: str) -> None:
+def _print_marked(good: bool | None, text: str) -> None:
     sign, word, style = _MARKS[good]
     _print(text, mark=(_sign(sign, word), style))
 

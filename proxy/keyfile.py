@@ -23,27 +23,46 @@ _MOST_BYTES = 64 * 1024
 def load_or_create(path: Path | None) -> SigningKey:
     """Return the key in a file, made (mode 0600) if the file is missing; None: one in memory.
 
-    PEM (PKCS#8 or `EC PRIVATE KEY`, EC P-256) and distribution's private JWK are read.
     ConfigError, which names the path and never the content, if it cannot be used.
     """
     if path is None:
         return _fresh()
+    key = load(path)
+    if key is None:
+        try:
+            _create(path, _fresh())
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f"the signing key file {path}: there is no directory {path.parent}: "
+                "create it, writable for the proxy"
+            ) from error
+        except OSError as error:
+            raise ConfigError(f"the signing key file {path}: {error.strerror}") from error
+        # Not the key just made: another process may have been first.
+        key = load(path)
+    if key is None:
+        raise ConfigError(f"the signing key file {path} was removed as soon as it was made")
+    _remove_drafts(path)
+    return key
+
+
+def load(path: Path) -> SigningKey | None:
+    """Return the key in a file, None if the file is missing; ConfigError as above.
+
+    PEM (PKCS#8 or `EC PRIVATE KEY`, EC P-256) and distribution's private JWK are read.
+    """
     try:
         content = _read(path)
-        if content is None:
-            _create(path, _fresh())
-            # Not the key just made: another process may have been first.
-            content = _read(path)
     except OSError as error:
         raise ConfigError(f"the signing key file {path}: {error.strerror}") from error
     if content is None:
-        raise ConfigError(f"the signing key file {path} is a link to nowhere")
+        if path.is_symlink():
+            raise ConfigError(f"the signing key file {path} is a link to nowhere")
+        return None
     try:
-        key = _parse(content)
+        return _parse(content)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    _remove_drafts(path)
-    return key
 
 
 def _fresh() -> SigningKey:

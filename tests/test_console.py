@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from proxy.check import Finding
 from proxy.console import show_explanation, show_finding, show_inventory, show_warmed
 from proxy.explain import Explanation
+from proxy.findings import Finding
 from proxy.inventory.entry import Entry
 from proxy.inventory.report import COLUMNS
 from proxy.warm import Warmed
@@ -73,7 +73,11 @@ def test_show_finding__advice(capsys: pytest.CaptureFixture[str]) -> None:
     show_finding(Finding("key", works=True, found="ABCD", advice="nothing"))
     show_finding(Finding("store", works=False, found="down", advice="start it"))
 
-    assert "✓ key: ABCD\n✗ store: down\n  → start it\n" == capsys.readouterr().out
+    show_finding(Finding("format", works=None, found="not looked at", advice="look"))
+
+    assert (
+        "✓ key: ABCD\n✗ store: down\n  → start it\n· format: not looked at\n  → look\n"
+    ) == capsys.readouterr().out
 
 
 def test_show_finding__without_such_signs(monkeypatch: pytest.MonkeyPatch) -> None:

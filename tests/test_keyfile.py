@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization as der
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from proxy.errors import ConfigError
-from proxy.keyfile import _create, load_or_create
+from proxy.keyfile import _create, load, load_or_create
 from tests.translate.convert import KEY
 
 if TYPE_CHECKING:
@@ -36,6 +36,18 @@ def test_load_or_create__makes_a_private_file(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.read_bytes() == made.to_pem()
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_load__makes_nothing(tmp_path: Path) -> None:
+    """A missing file is no key, and stays missing; one that is there is read."""
+    path = tmp_path / "key.pem"
+
+    assert load(path) is None
+    assert list(tmp_path.iterdir()) == []
+    made = load_or_create(path)
+    read = load(path)
+    assert read is not None
+    assert read.kid == made.kid
 
 
 def test_load_or_create__reads_every_form(tmp_path: Path) -> None:
@@ -136,7 +148,7 @@ def test_load_or_create__names_the_path_in_every_failure(tmp_path: Path) -> None
     dead = tmp_path / "dead"
     dead.symlink_to(tmp_path / "nowhere")
     for path, reason in [
-        (tmp_path / "missing" / "key.pem", "No such file or directory"),
+        (tmp_path / "missing" / "key.pem", f"no directory {tmp_path}/missing: create it"),
         (tmp_path, "Is a directory"),
         (dead, "is a link to nowhere"),
     ]:
