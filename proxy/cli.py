@@ -30,7 +30,6 @@ from proxy.errors import ConfigError
 
 if TYPE_CHECKING:
     from proxy.explain import Explanation
-    from proxy.warm import Warmed
 
 main: Final = typer.Typer(
     name="regshim",
@@ -194,40 +193,33 @@ def warm_command(
 ) -> None:
     """Translate images ahead of time, into the durable store of the configuration.
 
+    Exit code 0 if all is kept, 1 if some is not, 2 if there is nothing to begin with.
+
     Example: regshim warm team/app:1 team/app:2 --for docker-1.9,docker-17 -c config.yaml
     """
     from rich.console import Console
     from rich.progress import Progress
 
-    from proxy.client_rules import client_settings
-    from proxy.connecting import connected
     from proxy.console import show_warmed
-    from proxy.keyfile import load_or_create
-    from proxy.metrics import Metrics
-    from proxy.warm import warm
+    from proxy.warm import warm_store
 
     config = config_of(config_file)
-    if config.cache.store is None:
-        raise unusable(ConfigError("cache.store: is not set: there is nowhere to keep them"))
     login = login_of(username, password_stdin=password_stdin)
-    names = [name for name in engines.split(",") if name]
-
-    async def run() -> list[Warmed]:
-        key = load_or_create(config.translate.signing_key_file)
-        settings = client_settings(config)
-        warmed = []
-        async with connected(config, key, Metrics(), login=login) as connections:
-            work = warm(connections.puller, settings, images, names, architecture=arch)
-            with Progress(disable=not sys.stderr.isatty(), console=Console(stderr=True)) as bar:
-                task = bar.add_task("translating", total=len(images) * len(names))
-                async for one in work:
-                    warmed.append(one)
-                    bar.advance(task)
-        return warmed
-
-    warmed = result_of(run())
+    with Progress(disable=not sys.stderr.isatty(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("translating", total=None)
+        work = warm_store(
+            config,
+            images,
+            engines,
+            architecture=arch,
+            login=login,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )
+        warmed, problem = result_of(work)
     show_warmed(warmed)
-    if any(one.problem is not None for one in warmed):
+    if problem is not None:
+        typer.echo(f"regshim: not all of it is kept: {problem}", err=True)
+    if problem is not None or any(one.problem is not None for one in warmed):
         raise typer.Exit(REFUSED)
 
 

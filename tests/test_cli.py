@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -355,13 +356,55 @@ async def test_warm__into_the_store(registry: Registry, tmp_path: Path) -> None:
     images = ("lib/app:1", "lib/app:absent")
     good = await run(PYTHON, "-m", "proxy", "warm", images[0], "-c", str(file))
     mixed = await run(PYTHON, "-m", "proxy", "warm", *images, "-c", str(file))
-    without = invoke("warm", images[0], "-c", written(tmp_path / "d.yaml", MINIMAL))
+    none = written(tmp_path / "d.yaml", MINIMAL)
+    without = await asyncio.to_thread(invoke, "warm", images[0], "-c", none)
 
     assert (0, 1, 2) == (good.returncode, mixed.returncode, without.exit_code)
     assert SCHEMA1 in good.stdout.decode()
     assert "the upstream answers 404" in mixed.stdout.decode()
     assert "cache.store" in without.output
     assert store.exists()
+
+
+@pytest.mark.parametrize(
+    ("store", "engines", "expected"),
+    [
+        ("sqlite:///{tmp}/absent/x.db", "docker-17", "cache.store: there is no directory"),
+        ("redis://127.0.0.1:1/0", "docker-17", "cache.store: redis: ConnectionError"),
+        ("sqlite:///{tmp}/x.db", "bogus-1", "--for: 'bogus-1' is no engine"),
+        ("sqlite:///{tmp}/x.db", "", "--for: '' is no engine"),
+    ],
+)
+def test_warm__cannot_begin(
+    config: Path, tmp_path: Path, store: str, engines: str, expected: str
+) -> None:
+    """A store that does not keep, or an engine that nobody knows, ends it before it begins."""
+    url = store.format(tmp=tmp_path)
+    written(config, f"{MINIMAL}cache: {{store: '{url}'}}")
+    result = invoke("warm", "lib/app:1", "--for", engines, "-c", config)
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert expected in result.stderr
+
+
+async def test_warm__store_lost_meanwhile(registry: Registry, config: Path, tmp_path: Path) -> None:
+    """A store that is gone by the end has kept nothing, and that is said."""
+    await push(registry, "lib/app", "1", make_image())
+    directory = tmp_path / "store"
+    await asyncio.to_thread(directory.mkdir)
+    text = f"upstream: {{url: '{registry.url}'}}\ncache: {{store: 'sqlite:///{directory}/x.db'}}"
+    written(config, text)
+    asked = registry.fault("GET", "/v2/lib/app/manifests/1", wait=asyncio.Event())
+    assert asked.wait is not None
+    async with started("warm", "lib/app:1", "--for", "docker-1.9", "-c", config) as process:
+        await asked.arrived.wait()
+        await asyncio.to_thread(shutil.rmtree, directory)
+        asked.wait.set()
+        said, complaint = await process.communicate()
+
+    assert 1 == process.returncode
+    assert SCHEMA1 in said.decode()
+    assert "not all of it is kept: cache.store: there is no directory" in complaint.decode()
 
 
 def test_config_schema__json() -> None:
