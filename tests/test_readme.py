@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import shlex
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.checkout import fresh_checkout, fresh_environment
-from tests.docs.pages import README, blocks
+from tests.docs.pages import DOCS, README, ROOT, blocks
 from tests.peers import require_peer
 from tests.sample_server import sample_server
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.registry import Registry
 
 INSTALL_SECONDS = 240
 # `make test` of the checkout must not come back here, and has been run as a whole by whoever runs
@@ -42,6 +47,45 @@ def commands() -> list[str]:
 def test_readme__two_commands() -> None:
     """The README's shell blocks hold two commands; the test below runs just these."""
     assert commands() == ["make run", "make test"]
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "quickstart.md"], ids=lambda page: str(page.name))
+async def test_configuration__of_a_newcomer_serves(
+    registry: Registry, tmp_path: Path, page: Path
+) -> None:
+    """The configuration that a newcomer copies passes its check and serves, where nothing is yet.
+
+    Only the upstream and the ports are others.
+    """
+    (tmp_path / "config.yaml").write_text(blocks(page, "yaml")[0], encoding="utf-8")
+    here = {
+        "REGSHIM_UPSTREAM__URL": registry.url,
+        "REGSHIM_LISTEN__PORT": "0",
+        "REGSHIM_ADMIN__PORT": "0",
+    }
+
+    async def start(command: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "proxy", command, "-c", "config.yaml"),
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **here},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    check = await start("check")
+    said, _ = await check.communicate()
+    serve = await start("serve")
+    assert serve.stderr is not None
+    line = await serve.stderr.readline()
+    if serve.returncode is None:
+        serve.terminate()
+    await serve.communicate()
+
+    assert 0 == check.returncode, said.decode()
+    assert b'"event": "serving"' in line, line
+    assert 0 == serve.returncode
+    assert (tmp_path / "signing-key.pem").is_file()
 
 
 @pytest.mark.peer
