@@ -11,7 +11,7 @@ import msgspec
 from msgspec import inspect
 
 from proxy.config import Config
-from proxy.config_values import Bytes, TlsVersion
+from proxy.config_values import PATTERNS, Bytes, TlsVersion
 
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _WRITTEN_AS: Final[dict[type, list[str]]] = {
@@ -54,7 +54,9 @@ def _of(info: inspect.Type) -> dict[str, Any]:  # noqa: C901, PLR0911  one line 
             return {"type": "null"}
         case inspect.CustomType(cls=cls):
             description = "A path." if cls is Path else cls.__doc__ or ""
-            return {"type": _WRITTEN_AS.get(cls, ["string"]), "description": description}
+            pattern = {"pattern": PATTERNS[cls]} if cls in PATTERNS else {}
+            written_as = _WRITTEN_AS.get(cls, ["string"])
+            return {"type": written_as, **pattern, "description": description}
         case _:
             return {"type": "string"}
 

@@ -151,3 +151,14 @@ _READERS: Final[dict[type, Callable[[str], object]]] = {
     TlsVersion: _read_tls_version,
     Path: Path,
 }
+
+# Whatever is read as a word matches; not everything that matches is read. For a schema, whose
+# readers speak another dialect: only what all of them have in common.
+PATTERNS: Final[dict[type, str]] = {
+    Bytes: rf"^\s*{_SIZE.pattern}\s*$",
+    Seconds: rf"^\s*{_DURATION.pattern}\s*$",
+    Url: r"^[Hh][Tt][Tt][Pp][Ss]?://[^?#\s]+$",
+    StoreUrl: rf"^(?:{_STORE_URL.pattern})",
+    TlsVersion: r"^1\.[0-3]$",
+    PlatformName: r"^[^/]+/[^/]+(?:/[^/]+)?$",
+}

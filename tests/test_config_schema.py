@@ -12,6 +12,16 @@ import yaml
 
 from proxy.config_reading import parse
 from proxy.config_schema import json_schema
+from proxy.config_values import (
+    PATTERNS,
+    Bytes,
+    PlatformName,
+    Seconds,
+    StoreUrl,
+    TlsVersion,
+    Url,
+    decode,
+)
 from proxy.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[1] / "config.example.yaml"
@@ -50,6 +60,13 @@ def test_schema__takes_the_example() -> None:
         {"upstream": {"url": "http://x", "blob_redirects": "maybe"}},
         {"upstream": {"url": "http://x"}, "translate": {"clients": {}}},
         {"upstream": {"url": 1}},
+        {"upstream": {"url": "x"}},
+        {"upstream": {"url": "http://x?a=b"}},
+        {"upstream": {"url": "http://x"}, "cache": {"store": "mysql://x"}},
+        {"upstream": {"url": "http://x"}, "cache": {"memory": "64 apples"}},
+        {"upstream": {"url": "http://x"}, "cache": {"store_ttl": "30 moons"}},
+        {"upstream": {"url": "http://x"}, "listen": {"tls": {"min_version": "2"}}},
+        {"upstream": {"url": "http://x"}, "translate": {"default_platform": "linux"}},
     ],
 )
 def test_schema__refuses_what_the_reader_refuses(document: dict[str, Any]) -> None:
@@ -57,3 +74,27 @@ def test_schema__refuses_what_the_reader_refuses(document: dict[str, Any]) -> No
     assert not valid(document)
     with pytest.raises(ConfigError):
         parse(json.dumps(document), {})
+
+
+WORDS = {
+    Bytes: ("4096", "64MiB", " 1 GiB ", "1B"),
+    Seconds: ("250ms", "10s", "1.5m", " 30 d ", "0s"),
+    Url: ("http://x", "HTTPS://registry.example.com:5000/base/", "http://[::1]:5000/a@b"),
+    StoreUrl: ("sqlite:////var/x.db", "sqlite:///x", "redis://h:1/0", "rediss+sentinel://a,b/m"),
+    TlsVersion: ("1.0", "1.3"),
+    PlatformName: ("linux/amd64", "linux/arm/v7"),
+}
+
+
+def test_patterns__samples_of_every_word() -> None:
+    """Each word that the schema has a pattern for is tried below."""
+    assert set(PATTERNS) == set(WORDS)
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_patterns__take_what_is_read(kind: type) -> None:
+    """The schema refuses nothing that is read."""
+    for text in WORDS[kind]:
+        decode(kind, text)
+
+        assert jsonschema.Draft202012Validator({"pattern": PATTERNS[kind]}).is_valid(text), text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config_values import (
+    PATTERNS,
     Bytes,
     PlatformName,
     Regex,
@@ -69,6 +71,7 @@ def test_decode__never_fails_otherwise(kind: type, value: object) -> None:
         return
 
     assert isinstance(found, kind)
+    assert not isinstance(value, str) or re.search(PATTERNS.get(kind, ""), value)
 
 
 @pytest.mark.parametrize("kind", [Url, StoreUrl])
