@@ -1,14 +1,20 @@
 """The `regshim` command, and the commands that it has.
 
 Each command imports what it runs: `serve` needs next to nothing of it, for it hands over to
-another process, and is to be there at once.
+another process, and is to be there at once. From its first line on it ends well if told to stop.
 """
 
 from __future__ import annotations
 
+import sys
+
+from proxy.beginning import end_well_if_told, hold_back
+
+if sys.argv[1:2] == ["serve"]:
+    end_well_if_told()
+
 import io
 import os
-import sys
 from pathlib import Path  # noqa: TC003  typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -73,6 +79,7 @@ def serve_command(
     if config_file is None:
         _serve_sample(port)
         return
+    hold_back()
     # -P: whatever lies in the current directory is not what is meant.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "proxy.server", str(config_file)])  # noqa: S606  no shell is wanted
 

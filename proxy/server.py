@@ -4,15 +4,20 @@ Law: nothing of the command line is imported here. The command replaces itself b
 for what it reads its arguments with takes memory (10 MiB) that a server would keep for good.
 """
 
+import signal
 import sys
 
+from proxy.beginning import end_well_if_told
+
 if __name__ == "__main__":
+    end_well_if_told()
+    # Until somebody listens for it, it would end the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     # Whoever finds rich (structlog, httpx) loads it, 3 MiB, to draw what a server never draws.
     sys.modules["rich"] = None  # type: ignore[assignment]
 
 import asyncio
 import os
-import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -77,6 +82,4 @@ def _serve(
 
 
 if __name__ == "__main__":
-    # Until somebody listens for it, it would end the process.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     sys.exit(main(Path(sys.argv[1])))
