@@ -17,7 +17,7 @@ from proxy.config_values import Url
 from proxy.descriptors import allow
 from proxy.handlers.crowd import CROWD, Crowd, WatchedConnection
 from proxy.handlers.middleware import METRICS
-from proxy.handlers.raw_requests import MAX_FIELD, MAX_LINE, Connection
+from proxy.handlers.raw_requests import Connection
 from proxy.keyfile import load_or_create
 from proxy.log import set_level
 from proxy.metrics import Metrics
@@ -150,9 +150,6 @@ async def _server(
             crowd,
             loop=loop,
             access_log=None,
-            auto_decompress=False,  # an upload goes on as the client encoded it
-            max_field_size=MAX_FIELD,
-            max_line_size=MAX_LINE,
             read_bufsize=READ_AHEAD,
         )
 

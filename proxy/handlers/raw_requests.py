@@ -6,7 +6,7 @@ would log a traceback, and repeat the request's bytes to whoever sent it.
 """
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
@@ -23,11 +23,10 @@ from proxy.errors import (
     UpstreamError,
 )
 from proxy.handlers.exchange import HOST
+from proxy.handlers.heads import MAX_WAITING, HeadParser
 from proxy.handlers.middleware import Handler, render
 from proxy.handlers.unparsed import UnparsedConnection
 
-MAX_LINE: Final = 16 << 10  # the request line; an upload's state stands in it
-MAX_FIELD: Final = 64 << 10  # one header; some token services make tokens of more than 8 KiB
 METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 # No zeros before it, which some take for an octal number, and none that overflows one.
@@ -105,6 +104,17 @@ class Connection(UnparsedConnection):
     """A client's connection; what cannot be parsed is answered as a registry does."""
 
     __slots__ = ()
+
+    def __init__(
+        self,
+        manager: web.Server,
+        *,
+        read_bufsize: int,
+        **settings: Any,  # noqa: ANN401  aiohttp's
+    ) -> None:
+        super().__init__(manager, read_bufsize=read_bufsize, **settings)
+        self._parser = HeadParser(self, self._loop, read_ahead=read_bufsize)
+        self._max_msg_queue_size, self._msg_queue_resume_size = MAX_WAITING, MAX_WAITING - 1
 
     def data_received(self, data: bytes) -> None:
         """Read on; end the body of the request under way where its coding is wrong.

@@ -12,9 +12,10 @@ from multidict import CIMultiDict
 
 from proxy.errors import RegistryError
 from proxy.handlers.exchange import client_headers, own_origin
+from proxy.handlers.heads import MAX_LINE
 from proxy.handlers.manifests import _client_has_it
 from proxy.handlers.middleware import _request_id
-from proxy.handlers.raw_requests import MAX_LINE, _refusal
+from proxy.handlers.raw_requests import _refusal
 from proxy.handlers.routing import BlobRoute, ManifestRoute, route
 from proxy.htpasswd import _basic
 from proxy.inventory.addresses import Addresses

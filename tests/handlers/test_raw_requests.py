@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from proxy.handlers.raw_requests import MAX_FIELD, MAX_LINE, METHODS
+from proxy.handlers.heads import MAX_FIELD, MAX_LINE
+from proxy.handlers.raw_requests import METHODS
 from tests.engines.wire import Wire
 from tests.images import make_image, push
 from tests.raw import Connection as Upstream
