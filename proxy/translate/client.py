@@ -21,6 +21,9 @@ ALL_INDEXES: Final = frozenset({MediaType.DOCKER_LIST, MediaType.OCI_INDEX})
 _WILDCARDS: Final = frozenset({"*/*", "application/*"})
 # Engines name a dozen media types; what comes after so many is not read.
 _MOST_RANGES: Final = 256
+# Engines say what they are in fewer characters, their API client included. A rule is any regular
+# expression: the time of one with three wildcards grows with the third power of what it reads.
+_LONGEST_USER_AGENT: Final = 256
 
 
 class Client(msgspec.Struct, frozen=True):
@@ -142,7 +145,11 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Client:
-    """Return what a client understands; `accept` holds the values of all Accept lines."""
+    """Return what a client understands; `accept` holds the values of all Accept lines.
+
+    Of a User-Agent the first 256 characters are read.
+    """
+    user_agent = user_agent[:_LONGEST_USER_AGENT]
     formats, indexes, others, reason = _accepted(accept, settings.no_accept)
     reasons = [reason]
     zstd: bool | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -31,7 +32,7 @@ from proxy.spec.digest import is_digest, parse_digest
 from proxy.spec.http_headers import HOP_BY_HOP, end_to_end
 from proxy.spec.media_types import LayerType, MediaType, docker_layer, manifest_type, oci_layer
 from proxy.spec.reference import is_referrers_tag, parse_reference, parse_repository
-from proxy.translate.client import Settings, understand
+from proxy.translate.client import RULES, Rule, Settings, understand
 from proxy.translate.negotiate import plan
 from proxy.upstream.auth import Credentials, Demand, Secret
 from proxy.upstream.redirects import next_hop
@@ -86,9 +87,15 @@ def _route_seeds() -> Iterator[bytes]:
     yield from (b"/v2/a/../b/manifests/c", b"/v2/%2e%2E;/a", b"http://a/v2/")
 
 
+# What somebody may well write into a config who thinks of no attack.
+_WITH_A_RULE = Settings(
+    rules=(*RULES, Rule("mine", re.compile(r"docker/.*\(.*\).*x"), "a test", "a test", zstd=False))
+)
+
+
 def _client(content: bytes) -> None:
     agent, *accept = lines_of(content)
-    client = understand(accept, agent, Settings())
+    client = understand(accept, agent, _WITH_A_RULE)
     assert len(engine_label(client.engine)) < 100
     client.accepts(agent)
     for media_type in MediaType:
@@ -246,7 +253,19 @@ TARGETS = (
         "clients",
         _client,
         _client_seeds,
-        words=(b",", b";", b"=", b"q=", b";q=", b"*/*", b"a/b,", b"docker/1.", b" os/linux", b"\n"),
+        words=(
+            b",",
+            b";",
+            b"=",
+            b"q=",
+            b";q=",
+            b"*/*",
+            b"a/b,",
+            b"docker/1.",
+            b" os/linux",
+            b"\n",
+            b"()",
+        ),
         frames=((b"", b""), (b"docker/1.9.1 ", b""), (b"\na/b;q=0.", b"1"), (b"\na/b;q=", b"e9")),
     ),
     Target(

@@ -32,6 +32,24 @@ def docker(version: str, arch: str = "amd64") -> str:
     return f"docker/{version} go/go1.4.3 git-commit/a34a1d5 kernel/5.10.0 os/linux arch/{arch}"
 
 
+def oci_for(pattern: str) -> Settings:
+    """Return settings with one rule: who matches reads OCI only."""
+    told = Rule("mine", re.compile(pattern), "a test", "a test", formats=frozenset({OCI}))
+    return Settings(rules=(told,))
+
+
+def test_understand__reads_the_beginning_of_a_user_agent() -> None:
+    """What stands behind 256 characters is seen by no rule and tells no platform."""
+    client = docker("20.10.24") + r" UpstreamClient(Docker-Client/20.10.24 \(linux\))"
+    long = "docker/1.13.1 " + "a" * 237 + " x"
+    behind = "docker/1.13.1 " + "a" * 240 + " os/linux arch/arm64"
+
+    assert {OCI} == understand([], client, oci_for(r"docker/.*\(linux")).formats
+    assert {OCI} == understand([], long, oci_for(r"docker/.* .*x$")).formats
+    assert {SCHEMA1} == understand([], behind, oci_for(r"docker/.* arch/")).formats
+    assert "amd64" == understand([], behind, SETTINGS).platforms[0].architecture
+
+
 @pytest.mark.parametrize(
     ("accept", "formats"),
     [
