@@ -58,7 +58,7 @@ class Blobs:
         if request.method == hdrs.METH_GET:
             stream.verify(route.digest)
         reply_headers = self._passthrough.client_headers(
-            request, stream.headers.items(), without=_NO_CLAIM
+            request, stream.status, stream.headers.items(), without=_NO_CLAIM
         )
         return await relay(request, stream.status, reply_headers, stream)
 

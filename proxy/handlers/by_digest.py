@@ -43,7 +43,9 @@ class ByDigest:
             )
         if reply is None:
             return await self._passthrough.forward(request, follow=True)
-        reply_headers = self._passthrough.client_headers(request, reply.headers.items())
+        reply_headers = self._passthrough.client_headers(
+            request, reply.status, reply.headers.items()
+        )
         if request.method == hdrs.METH_HEAD:
             keep_as_is(request, reply_headers)
             return web.Response(status=reply.status, headers=reply_headers)

@@ -1,19 +1,20 @@
 """One exchange through the proxy: which headers pass, which way, and how a reply is relayed.
 
-Links of the upstream to itself (Location, Link) come out pointing at the proxy, on the host
+Links of the upstream to its API (Location, Link) come out pointing at the proxy, on the host
 and scheme that this client used: Docker 1.6 and 1.7 need an absolute upload Location, and
-nobody could follow one that points past the proxy.
+nobody need follow one that points past the proxy.
 """
 
 import re
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from proxy.handlers.links import outward
+from proxy.handlers.routing import is_api
 from proxy.spec.http_headers import end_to_end
 from proxy.upstream.stream import Stream
 
@@ -24,7 +25,7 @@ _NOT_FOR_UPSTREAM: Final = frozenset(
 )
 # What a manifest, or the lack of one, depends on beside what is asked for.
 VARY: Final = "Accept, User-Agent"
-_PORTS: Final = {"http": ":80", "https": ":443"}
+_SCHEMES: Final = frozenset({"http", "https"})
 # As RFC 3986 has it, without user information; Location and Link are built from it.
 HOST: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _BODYLESS: Final = frozenset({204, 304})
@@ -83,29 +84,30 @@ def upstream_headers(
 
 def client_headers(
     request: web.Request,
+    status: int,
     headers: Iterable[tuple[str, str]],
     *,
     origin: str,
     base_path: str,
     without: frozenset[str] = frozenset(),
 ) -> CIMultiDict[str]:
-    """Return the upstream's reply headers as this client may see them.
+    """Return the headers of the upstream's reply as this client may see them.
 
-    `origin` and `base_path` are the upstream's own: links below them become links to the
+    `origin` and `base_path` are the upstream's own: links to its API become links to the
     proxy. `without` is in lower case.
     """
     result: CIMultiDict[str] = CIMultiDict()
     for name, value in end_to_end(headers, without=without):
         match name.lower():
             case "location":
-                result.add(name, _here(request, value, origin, base_path))
+                link = outward(value, request.raw_path, status, origin, base_path)
+                result.add(name, own_origin(request) + link if is_api(link) else link)
             case "link":
-                links = _LINK_TARGET.sub(
-                    lambda match: f"<{_without_origin(match[1], origin, base_path)}>",
-                    value,
-                    count=_MOST_LINKS,
-                )
-                result.add(name, links)
+                pieces = _LINK_TARGET.split(value, maxsplit=_MOST_LINKS)
+                for number in range(1, len(pieces), 2):
+                    link = outward(pieces[number], request.raw_path, status, origin, base_path)
+                    pieces[number] = f"<{link}>"
+                result.add(name, "".join(pieces))
             case _:
                 result.add(name, value)
     return result
@@ -121,39 +123,11 @@ def own_origin(request: web.Request) -> str:
     host = _first(request, "X-Forwarded-Host")
     if HOST.fullmatch(host) is None:
         host = request.headers.get("Host", "localhost")
-    return f"{scheme if scheme in _PORTS else request.scheme}://{host}"
+    return f"{scheme if scheme in _SCHEMES else request.scheme}://{host}"
 
 
 def _first(request: web.Request, name: str) -> str:
     return request.headers.get(name, "").partition(",")[0].strip()
-
-
-def _here(request: web.Request, location: str, origin: str, base_path: str) -> str:
-    """Return a Location of the upstream as an absolute one of the proxy, if it is its own."""
-    path = _without_origin(location, origin, base_path)
-    is_path = path.startswith("/") and not path.startswith("//")
-    return own_origin(request) + path if is_path else path
-
-
-def _without_origin(link: str, origin: str, base_path: str) -> str:
-    """Return a link below the upstream as path and query; any other link as it is."""
-    try:
-        parts = urlsplit(link)
-    except ValueError:
-        return link  # no URL at all; that is between the upstream and the client
-    path = link
-    if parts.netloc:
-        scheme = parts.scheme or origin.partition(":")[0]
-        if _plain(f"{scheme}://{parts.netloc}") != _plain(origin):
-            return link
-        path = link.partition(parts.netloc)[2] or "/"
-    return path.removeprefix(base_path) if path.startswith(f"{base_path}/v2") else path
-
-
-def _plain(origin: str) -> str:
-    """Return an origin in lower case and without the port that its scheme has anyway."""
-    lower = origin.lower()
-    return lower.removesuffix(_PORTS.get(lower.partition(":")[0], ""))
 
 
 async def relay(

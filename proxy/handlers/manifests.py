@@ -106,14 +106,16 @@ class Manifests:
         served = answer.manifest
         access = request[ACCESS]
         if served is None:
-            headers = self._passthrough.client_headers(request, answer.headers.items())
+            headers = self._passthrough.client_headers(
+                request, answer.status, answer.headers.items()
+            )
             headers.setdefault("Content-Length", str(len(answer.body)))
             headers.add("Vary", VARY)
         else:
             access.outcome = served.outcome
             stale = REPRESENTATION if served.source else _OF_THE_MANIFEST
             headers = self._passthrough.client_headers(
-                request, answer.headers.items(), without=stale
+                request, answer.status, answer.headers.items(), without=stale
             )
             _describe(headers, served)
             if _client_has_it(request, served):

@@ -34,7 +34,7 @@ class Passthrough:
         stream = await self._upstream.open(
             request.method, request.raw_path, headers, body, follow=follow
         )
-        reply_headers = self.client_headers(request, stream.headers.items())
+        reply_headers = self.client_headers(request, stream.status, stream.headers.items())
         if request.path == "/v2/" and stream.status in {200, 401}:
             # Docker up to 1.9 takes a registry without this header for one of the v1 protocol.
             reply_headers.setdefault(_API_VERSION, "registry/2.0")
@@ -43,6 +43,7 @@ class Passthrough:
     def client_headers(
         self,
         request: web.Request,
+        status: int,
         headers: Iterable[tuple[str, str]],
         *,
         without: frozenset[str] = frozenset(),
@@ -50,6 +51,7 @@ class Passthrough:
         """Return reply headers as the client may see them, links leading to the proxy."""
         return exchange.client_headers(
             request,
+            status,
             headers,
             origin=self._upstream.origin,
             base_path=self._upstream.base_path,

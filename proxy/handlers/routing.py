@@ -54,6 +54,18 @@ _PRINTABLE: Final = re.compile(r"[!-~]+")
 # Escapes of all but printable ASCII: a path without any, which is nearly every one, is text.
 _NOT_ASCII: Final = re.compile(r"%(?:[01]|7f|[89a-f][0-9a-f])", re.IGNORECASE)
 _LONGEST_REFERENCE: Final = 1024
+_OF_REPOSITORY: Final = re.compile(r"/v2/([^?#]+)/(?:manifests|blobs)/")
+
+
+def is_api(target: str) -> bool:
+    """Tell whether a target lies where a registry's API is."""
+    return target.startswith("/v2/") or target.partition("?")[0] == "/v2"
+
+
+def repository_of(target: str) -> str:
+    """Return the repository of a manifest, blob or upload as its target has it, else nothing."""
+    match = _OF_REPOSITORY.match(target)
+    return match[1] if match else ""
 
 
 def route(target: str) -> Route:
@@ -63,7 +75,7 @@ def route(target: str) -> Route:
     another one; NameInvalid, TagInvalid or DigestInvalid as they say.
     """
     path = target.partition("?")[0]
-    if path != "/v2" and not path.startswith("/v2/"):
+    if not is_api(path):
         raise NotFound("this is a registry: its API is below /v2/")
     if _PRINTABLE.fullmatch(target) is None or _BENT.search(path) is not None:
         raise RequestInvalid("the path holds dot segments, empty segments or escaped slashes")

@@ -157,8 +157,11 @@ def _forwarded(content: bytes) -> None:
     headers = CIMultiDict(pairs)
     # What raw_requests.check asks of every request before it comes here.
     headers["Host"] = "127.0.0.1:5000"
-    request = cast("web.Request", SimpleNamespace(headers=headers, scheme="http"))
-    passed = client_headers(request, pairs, origin="https://registry.example.com", base_path="/b")
+    target = "/v2/a/blobs/uploads/"
+    stub = SimpleNamespace(headers=headers, scheme="http", raw_path=target)
+    request, origin = cast("web.Request", stub), "https://registry.example.com"
+    for status in (202, 307):
+        passed = client_headers(request, status, pairs, origin=origin, base_path="/b")
     assert not HOP_BY_HOP & {name.lower() for name in passed}
     assert len(list(end_to_end(pairs))) == len(passed)
     assert own_origin(request).partition("://")[0] in {"http", "https"}

@@ -17,7 +17,14 @@ from proxy.errors import (
     RequestInvalid,
     TagInvalid,
 )
-from proxy.handlers.routing import BlobRoute, ManifestRoute, OtherRoute, route
+from proxy.handlers.routing import (
+    BlobRoute,
+    ManifestRoute,
+    OtherRoute,
+    is_api,
+    repository_of,
+    route,
+)
 from proxy.spec.digest import Digest
 from proxy.spec.reference import Repository, Tag
 
@@ -188,3 +195,28 @@ def test_route__path_parameters_bend_nothing(path: str) -> None:
     """Servlet containers read `..;` as `..`: such a path is refused too."""
     with pytest.raises(RequestInvalid):
         route(path)
+
+
+@pytest.mark.parametrize("target", ["/v2", "/v2/", "/v2?a", "/v2/a/tags/list?n=1"])
+@pytest.mark.parametrize("outside", ["", "/V2/", "/v2x", "/v1/", "v2/", "http://a/v2/"])
+def test_is_api__below_v2(target: str, outside: str) -> None:
+    """The API is at `/v2` and below it, nowhere else."""
+    assert is_api(target)
+    assert not is_api(outside)
+
+
+@pytest.mark.parametrize(
+    ("target", "repository"),
+    [
+        ("/v2/a/b/blobs/uploads/", "a/b"),
+        ("/v2/a/blobs/uploads/1?_state=/v2/b/blobs/", "a"),
+        (f"/v2/blobs/blobs/{DIGEST}", "blobs"),
+        ("/v2/a/manifests/1", "a"),
+        ("/v2/a/tags/list", ""),
+        ("/v2/_catalog?n=/v2/a/blobs/", ""),
+        ("/v2/", ""),
+    ],
+)
+def test_repository_of__what_has_content(target: str, repository: str) -> None:
+    """The repository of manifests, blobs and uploads; other endpoints tell none."""
+    assert repository == repository_of(target)

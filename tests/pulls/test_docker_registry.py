@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from tests.engines.engine import Engine
-    from tests.peers import Peer
+    from tests.peers import Peer, StartRegistry
 
 pytestmark = pytest.mark.peer
 
@@ -138,6 +138,23 @@ async def test_skopeo__copy_in_and_out(
             )
 
             assert image.digest == reply.headers["Docker-Content-Digest"]
+
+
+@pytest.mark.parametrize("host", ["https://registry.example", "http://127.0.0.1:1"])
+async def test_push__to_a_registry_that_has_another_name(
+    start_docker_registry: StartRegistry, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """A push goes through the proxy where `http.host` is not how the registry is reached."""
+    monkeypatch.setenv("REGISTRY_HTTP_HOST", host)
+    registry = await start_docker_registry()
+    image = make_image(layers=2)
+    async with running(registry.url) as url:
+        there = url.replace("http://", "docker://")
+        digest = await push(url, "lib/app", "1", image)
+        result = await skopeo("inspect", "--tls-verify=false", "--raw", f"{there}/lib/app:1")
+
+    assert image.digest == digest
+    assert image.manifest == result.stdout, result.stderr
 
 
 async def test_skopeo__inspect_raw(upstream: str) -> None:
