@@ -19,11 +19,13 @@ from proxy.handlers.admin import Admin, Readiness
 from proxy.handlers.blobs import Blobs
 from proxy.handlers.by_digest import ByDigest
 from proxy.handlers.crowd import CROWD, Crowd, Patience
+from proxy.handlers.empty_layer import EmptyLayer
 from proxy.handlers.exchange import ACCESS, drop_added_headers
 from proxy.handlers.guard import Guard
 from proxy.handlers.limits import Limited
 from proxy.handlers.manifests import Manifests
 from proxy.handlers.middleware import METRICS, TRACING, observe
+from proxy.handlers.old_pushes import OldPushes
 from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.ping import Ping
 from proxy.handlers.raw_requests import check
@@ -48,6 +50,8 @@ log: Final = structlog.get_logger("upstream")
 _Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _MANIFESTS: Final = web.AppKey("manifests", Manifests)
 _BLOBS: Final = web.AppKey("blobs", Blobs)
+_EMPTY_LAYER: Final = web.AppKey("empty_layer", EmptyLayer)
+_OLD_PUSHES: Final = web.AppKey("old_pushes", OldPushes)
 _PASSTHROUGH: Final = web.AppKey("passthrough", Passthrough)
 # What a setting of upstream.auth answers here: path → handler.
 _OWN: Final[web.AppKey[dict[str, _Answer]]] = web.AppKey("own", dict)
@@ -96,7 +100,12 @@ def build(config: Config, key: SigningKey) -> web.Application:
             app[_MANIFESTS] = Manifests(
                 connections.puller, settings, passthrough, by_digest, recorder
             )
-            app[_BLOBS] = Blobs(upstream, passthrough, redirects=config.upstream.blob_redirects)
+            follow = config.upstream.blob_redirects == "follow"
+            empty_layer = app[_EMPTY_LAYER] = EmptyLayer(
+                upstream, passthrough, settings, follow=follow
+            )
+            app[_BLOBS] = Blobs(upstream, passthrough, empty_layer, follow=follow)
+            app[_OLD_PUSHES] = OldPushes(upstream, empty_layer.must_be_there_for)
             app[_PASSTHROUGH] = passthrough
             challenges = Challenges(upstream)
             app[_OWN] = {}
@@ -131,7 +140,7 @@ def follow(app: web.Application, config: Config) -> Callable[[], None]:
     users = None if guard is None else users_of(config.listen.htpasswd)
 
     def change() -> None:
-        app[_MANIFESTS].settings = settings
+        app[_MANIFESTS].settings = app[_EMPTY_LAYER].settings = settings
         app[_STATUS].show(rows)
         if guard is not None:
             guard.users = users
@@ -225,4 +234,6 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
             return await request.app[_MANIFESTS].answer(request, endpoint)
         if isinstance(endpoint, BlobRoute):
             return await request.app[_BLOBS].answer(request, endpoint)
+    elif request.method == "PUT" and isinstance(endpoint, ManifestRoute):
+        await request.app[_OLD_PUSHES].prepare(request, endpoint)
     return await request.app[_PASSTHROUGH].forward(request)

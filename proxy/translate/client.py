@@ -18,6 +18,7 @@ from proxy.spec.media_types import Format, MediaType, manifest_type, normalise
 
 ALL_FORMATS: Final = frozenset(Format)
 ALL_INDEXES: Final = frozenset({MediaType.DOCKER_LIST, MediaType.OCI_INDEX})
+_SCHEMA1_ALONE: Final = frozenset({Format.SCHEMA1})
 _WILDCARDS: Final = frozenset({"*/*", "application/*"})
 # Engines name a dozen media types; what comes after so many is not read.
 _MOST_RANGES: Final = 256
@@ -139,7 +140,7 @@ class Settings(msgspec.Struct, frozen=True):
     """
 
     default_platform: Platform = Platform(os="linux", architecture="amd64")
-    no_accept: frozenset[Format] = frozenset({Format.SCHEMA1})
+    no_accept: frozenset[Format] = _SCHEMA1_ALONE
     rules: tuple[Rule, ...] = RULES
     fallbacks: dict[Platform, tuple[Platform, ...]] = {}
 
@@ -178,6 +179,15 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
         engine=engine_of(user_agent),
         reasons=tuple(reasons),
     )
+
+
+def reads_schema1_alone(user_agent: str, settings: Settings) -> bool:
+    """Tell whether the rules say of an engine that it reads schema 1 alone, whatever it accepts."""
+    formats = ALL_FORMATS
+    for rule in settings.rules:
+        if rule.user_agent.match(user_agent[:_LONGEST_USER_AGENT]) is not None:
+            formats = (formats if rule.formats is None else rule.formats) - rule.never
+    return formats == _SCHEMA1_ALONE
 
 
 def _indexes(indexes: frozenset[MediaType], formats: frozenset[Format]) -> frozenset[MediaType]:

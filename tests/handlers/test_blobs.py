@@ -11,7 +11,7 @@ import pytest
 
 from tests.layers import EMPTY_LAYER, sha256
 from tests.raw import Connection, raw_exchange, raw_server, replying
-from tests.registry import ANONYMOUS, Registry, TokenAuth
+from tests.registry import Registry
 from tests.running import running
 
 if TYPE_CHECKING:
@@ -237,58 +237,6 @@ async def test_get__streamed_piece_by_piece(http: aiohttp.ClientSession) -> None
         go.set()
 
         assert await got.content.read() == bytes(99_992) + b"end"
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_empty_layer__answered_here(
-    registry: Registry, http: aiohttp.ClientSession, url: str, method: str
-) -> None:
-    """A registry does not hold the empty layer; it is there all the same, headers and all."""
-    async with http.request(method, f"{url}/{EMPTY}") as got:
-        assert got.status == 200
-        assert await got.read() == (EMPTY_LAYER if method == "GET" else b"")
-        assert got.headers["Content-Length"] == "32"
-        assert got.headers["Content-Type"] == "application/octet-stream"
-        assert got.headers["Docker-Content-Digest"] == EMPTY
-        assert got.headers["ETag"] == f'"{EMPTY}"'
-
-    assert registry.count(path_regex="/blobs/") == 0
-
-
-async def test_empty_layer__for_those_who_may_read(http: aiohttp.ClientSession) -> None:
-    """Who may not read the repository is told what the upstream says of the blob."""
-    auth = TokenAuth(users={"u": "p"})
-    auth.allow("u", "lib/*", "pull")
-    auth.allow(ANONYMOUS, "open", "pull")
-    async with Registry(auth=auth) as registry, running(registry) as base:
-        registry.repository("lib/app")
-        blob = f"{base}/v2/lib/app/blobs/{EMPTY}"
-        async with http.get(blob) as refused:
-            assert refused.status == 401
-            assert "WWW-Authenticate" in refused.headers
-        token = {"Authorization": f"Bearer {auth.issue('u', ['repository:lib/app:pull'])}"}
-        async with http.get(blob, headers=token) as got:
-            assert await got.read() == EMPTY_LAYER
-
-
-async def test_empty_layer__no_such_repository(
-    registry: Registry, http: aiohttp.ClientSession
-) -> None:
-    """Where there is no repository there is no empty layer."""
-    async with running(registry) as base, http.get(f"{base}/v2/lib/no/blobs/{EMPTY}") as missing:
-        assert missing.status == 404
-
-
-async def test_empty_layer__tag_list_fails(
-    registry: Registry, http: aiohttp.ClientSession, url: str
-) -> None:
-    """A tag list that fails for whatever reason leaves the answer to the upstream's blob."""
-    registry.fault("GET", "/tags/list", status=500)
-    registry.put_blob("lib/app", EMPTY_LAYER)
-    async with http.get(f"{url}/{EMPTY}") as got:
-        assert (got.status, await got.read()) == (200, EMPTY_LAYER)
-
-    assert registry.count("GET", "/blobs/") == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -100,7 +100,8 @@ async def test_access__as_the_upstream_would_say(
             "translated digest": "/v2/lib/app/manifests/" + warm.headers["Docker-Content-Digest"],
             "empty layer": EMPTY,
         }[what]
-        headers = it.headers(who)
+        # An engine that asks by HEAD for the empty layer before it pulls.
+        headers = it.headers(who) | {"User-Agent": "docker/1.9.1"}
         through = await seen(http, method, it.url + path, headers)
         # What the upstream says of what it holds itself: the tag, or any blob.
         direct = await seen(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
 from proxy.spec.media_types import MediaType
 from tests.engines.containerd import Containerd
+from tests.engines.docker_1_8 import Docker191
 from tests.engines.fleet import ENGINES
-from tests.images import EMPTY_LAYER, Image, Schema1, make_image, make_schema1, push
+from tests.images import EMPTY_LAYER, Image, Schema1, make_image, make_schema1, push, sha256
 from tests.images import verify_schema1 as verified
 from tests.peers import node, npm_module, skopeo
 from tests.pulling import READS
@@ -19,8 +21,6 @@ from tests.running import running
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-    import aiohttp
 
     from tests.engines.engine import Engine
     from tests.peers import Peer, StartRegistry
@@ -155,6 +155,57 @@ async def test_push__to_a_registry_that_has_another_name(
 
     assert image.digest == digest
     assert image.manifest == result.stdout, result.stderr
+
+
+async def test_old_engine__pushes_into_an_existing_repository(
+    docker_registry_session: Peer,
+) -> None:
+    """Docker 1.9's order: HEAD of each layer, those that are missing, a manifest without a type."""
+    there = docker_registry_session.url
+    await push(there, "old/pushed", "other", make_image(layers=1, format="schema2"))
+    pushed = make_schema1(name="old/pushed", tag="1")
+    headers = {"User-Agent": "docker/1.9.1 go/go1.4.3 os/linux arch/amd64"}
+    async with (
+        running(there) as url,
+        aiohttp.ClientSession(headers=headers, skip_auto_headers=["Content-Type"]) as old,
+    ):
+        base = f"{url}/v2/old/pushed"
+        for layer in dict.fromkeys(pushed.layers):
+            digest = sha256(layer)
+            async with old.head(f"{base}/blobs/{digest}") as known:
+                assert known.status == (200 if layer == EMPTY_LAYER else 404)
+            if known.status == 404:
+                async with old.post(f"{base}/blobs/uploads/") as begun:
+                    place = begun.headers["Location"]
+                async with old.put(f"{place}&digest={digest}", data=layer) as done:
+                    assert 201 == done.status
+        async with old.put(f"{base}/manifests/1", data=pushed.manifest) as reply:
+            assert 201 == reply.status, await reply.text()
+        pulled = await Docker191(url).pull("old/pushed", "1")
+
+    assert pushed.digest == pulled.digest
+
+
+async def test_skopeo__copies_schema1_into_an_existing_repository(
+    upstream: str,
+) -> None:
+    """Whoever asks whether the empty layer is there is told the truth, and sends it."""
+    await push(upstream, "skopeo/old", "other", make_image(layers=1, format="schema2"))
+    insecure = ("--src-tls-verify=false", "--dest-tls-verify=false")
+    source = upstream.replace("http://", "docker://")
+    async with running(upstream) as url:
+        there = url.replace("http://", "docker://")
+        result = await skopeo(
+            "copy",
+            "--insecure-policy",
+            *insecure,
+            f"{source}/lib/app:schema1",
+            f"{there}/skopeo/old:1",
+        )
+        pulled = await Docker191(url).pull("skopeo/old", "1")
+
+    assert 0 == result.returncode, result.stderr
+    assert EMPTY_LAYER in pulled.layers
 
 
 async def test_skopeo__inspect_raw(upstream: str) -> None:

@@ -348,6 +348,7 @@ async def test_pull__body_is_not_read_as_a_request(
     """
     await push(registry, "lib/app", "1", IMAGE)
     head = method + f" /v2/lib/app/{what} HTTP/1.1\r\n".encode() + HOST
+    head += b"User-Agent: docker/1.9.1\r\n"
     async with running(registry) as url:
         sent = head + b"Content-Length: %d\r\n\r\n" % len(CANARY) + CANARY
         statuses = await answers(url, sent + LAST_CANARY.replace(b"canary", b"lib/app"))

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from proxy.spec.descriptor import Platform, parse_platform
 from proxy.spec.media_types import Format, MediaType
-from proxy.translate.client import ALL_FORMATS, RULES, Rule, Settings, platform_of, understand
+from proxy.translate.client import (
+    ALL_FORMATS,
+    RULES,
+    Rule,
+    Settings,
+    platform_of,
+    reads_schema1_alone,
+    understand,
+)
 
 SETTINGS = Settings()
 SCHEMA1, SCHEMA2, OCI = Format.SCHEMA1, Format.SCHEMA2, Format.OCI
@@ -48,6 +56,25 @@ def test_understand__reads_the_beginning_of_a_user_agent() -> None:
     assert {OCI} == understand([], long, oci_for(r"docker/.* .*x$")).formats
     assert {SCHEMA1} == understand([], behind, oci_for(r"docker/.* arch/")).formats
     assert "amd64" == understand([], behind, SETTINGS).platforms[0].architecture
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "expected"),
+    [
+        (docker("1.9.1"), True),
+        (docker("1.6.2"), True),
+        (docker("1.10.3"), False),
+        (docker("20.10.24"), False),
+        ("curl/8", False),
+        ("", False),
+    ],
+)
+def test_reads_schema1_alone__by_the_rules(user_agent: str, expected: bool) -> None:
+    """It is said of engines, not of whoever names no type; a later rule has the last word."""
+    told = Rule("mine", re.compile("docker/1"), "a test", "a test", formats=frozenset({OCI}))
+
+    assert expected == reads_schema1_alone(user_agent, SETTINGS)
+    assert not reads_schema1_alone(user_agent, Settings(rules=(*RULES, told)))
 
 
 @pytest.mark.parametrize(

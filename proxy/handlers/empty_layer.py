@@ -1,0 +1,133 @@
+"""The empty layer, which translations refer to and the registry need not hold.
+
+Law: the upstream is asked first, and what it says of a blob that it holds, or lets nobody see, is
+the answer. Only where it has none, in a repository whose tags this client may list, the layer is
+answered here. HEAD then still tells the truth: whoever pushes asks by HEAD what need not be sent.
+But engines that read schema 1 alone ask so before they pull, too, and give up without a 200.
+What they are told when they push is made true by old_pushes.py.
+"""
+
+from contextlib import suppress
+from typing import Final
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from proxy.errors import UpstreamError, UpstreamTooLarge
+from proxy.flights import Flights
+from proxy.handlers.exchange import ACCESS, keep_as_is, send
+from proxy.handlers.passthrough import Passthrough
+from proxy.handlers.routing import BlobRoute
+from proxy.spec.empty_layer import EMPTY_LAYER, EMPTY_LAYER_DIGEST
+from proxy.spec.http_headers import CONDITIONS
+from proxy.translate.client import Settings, reads_schema1_alone
+from proxy.upstream.client import Document, UpstreamRegistry
+
+Headers = list[tuple[str, str]]
+
+_LONGEST_REPLY: Final = 64 << 10  # of the layer itself or an error; a longer tag list is not read
+_MADE_HERE: Final = Document(
+    200,
+    CIMultiDictProxy(
+        CIMultiDict(
+            {
+                "Content-Type": "application/octet-stream",
+                "Content-Length": str(len(EMPTY_LAYER)),
+                "Docker-Content-Digest": EMPTY_LAYER_DIGEST,
+                "ETag": f'"{EMPTY_LAYER_DIGEST}"',
+            }
+        )
+    ),
+    EMPTY_LAYER,
+)
+
+
+class EmptyLayer:
+    """Answers GET and HEAD of the empty layer; `settings` can be replaced.
+
+    `follow` follows redirects of the upstream instead of handing them on.
+    """
+
+    def __init__(
+        self,
+        upstream: UpstreamRegistry,
+        passthrough: Passthrough,
+        settings: Settings,
+        *,
+        follow: bool,
+    ) -> None:
+        self._upstream = upstream
+        self._passthrough = passthrough
+        self._follow = follow
+        self._flights: Flights[Document | None] = Flights()
+        self.settings = settings
+
+    def must_be_there_for(self, request: web.Request) -> bool:
+        """Tell whether a request is of an engine that reads schema 1 alone, by its User-Agent."""
+        return reads_schema1_alone(request.headers.get(hdrs.USER_AGENT, ""), self.settings)
+
+    async def answer(
+        self, request: web.Request, route: BlobRoute, headers: Headers
+    ) -> web.StreamResponse | None:
+        """Answer a request; None if it is to be answered as one of any other blob.
+
+        `headers` are all that the upstream is to see of its own. Old engines ask for this layer
+        many times at once: who asks alike shares the answer.
+        """
+        method = request.method
+        if method == hdrs.METH_HEAD:
+            if not self.must_be_there_for(request):
+                return None
+            # ECR refuses every HEAD of a blob, whether or not it is there. The layer is small.
+            method = hdrs.METH_GET if self._follow else method
+        target = request.raw_path
+        reply = await self._flights.join(
+            (method, target, tuple(headers)), lambda: self._ask(method, target, route, headers)
+        )
+        if reply is None:
+            return None
+        if reply is _MADE_HERE:
+            request[ACCESS].outcome = "empty layer"
+        reply_headers = self._passthrough.client_headers(
+            request, reply.status, reply.headers.items()
+        )
+        if request.method == hdrs.METH_HEAD:
+            if method == hdrs.METH_GET and reply.body:
+                reply_headers.setdefault(hdrs.CONTENT_LENGTH, str(len(reply.body)))
+            keep_as_is(request, reply_headers)
+            return web.Response(status=reply.status, headers=reply_headers)
+        return await send(request, reply.status, reply_headers, reply.body)
+
+    async def _ask(
+        self, method: str, target: str, route: BlobRoute, headers: Headers
+    ) -> Document | None:
+        """Return the reply; None for one that each client must be sent as it comes."""
+        stream = await self._upstream.open_blob(method, target, headers, follow=self._follow)
+        if method == hdrs.METH_GET:
+            stream.verify(route.digest)
+        try:
+            body = await stream.read(_LONGEST_REPLY, "reply")
+        except UpstreamTooLarge:
+            return None
+        except UpstreamError:
+            if stream.status < 400:
+                raise
+            # An error is the upstream's own even if its body breaks off.
+            return None
+        if stream.status == 404 and await self._may_read(target, route, headers):
+            return _MADE_HERE
+        return Document(stream.status, stream.headers, body)
+
+    async def _may_read(self, target: str, route: BlobRoute, headers: Headers) -> bool:
+        """Tell whether the upstream lets this client read the repository.
+
+        The tag list asks for the same permission as a pull. Whoever is refused it, for
+        whatever reason, is told what the upstream says of the blob itself.
+        """
+        asked = [pair for pair in headers if pair[0].lower() not in CONDITIONS]
+        query = target.partition("?")[2]
+        tags = f"/v2/{route.repository}/tags/list?n=1" + (f"&{query}" if query else "")
+        stream = await self._upstream.open("GET", tags, asked)
+        with suppress(UpstreamTooLarge):
+            await stream.read(_LONGEST_REPLY, "tag list")
+        return stream.status == 200

@@ -1,0 +1,87 @@
+"""Pushes by engines that read schema 1 alone: what they were told is there is put there.
+
+Before an upload such an engine asks for each layer by HEAD, as it does before a pull, and nothing
+tells the two apart. Of the empty layer it is told that it is there (empty_layer.py), so it does
+not send it, and the registry would refuse its manifest: BLOB_UNKNOWN.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from proxy.errors import RegistryError
+from proxy.handlers.exchange import ACCESS, upstream_headers
+from proxy.handlers.links import outward
+from proxy.handlers.routing import ManifestRoute
+from proxy.handlers.routing import route as read_target
+from proxy.spec.empty_layer import EMPTY_LAYER, EMPTY_LAYER_DIGEST
+from proxy.spec.http_headers import CONDITIONS
+from proxy.upstream.client import UpstreamRegistry
+
+Headers = list[tuple[str, str]]
+
+_OCTETS: Final = "application/octet-stream"
+# What is said of the manifest, and what is no part of an upload.
+_OF_THE_MANIFEST: Final = CONDITIONS | {
+    "accept",
+    "accept-encoding",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "digest",
+}
+
+
+class OldPushes:
+    """Puts the empty layer into the upstream before a manifest that may refer to it.
+
+    `is_old` tells whether a request is of such an engine.
+    """
+
+    def __init__(self, upstream: UpstreamRegistry, is_old: Callable[[web.Request], bool]) -> None:
+        self._upstream = upstream
+        self._is_old = is_old
+
+    async def prepare(self, request: web.Request, route: ManifestRoute) -> None:
+        """See to it that the empty layer is there, with the credentials of this request.
+
+        Where that fails the upstream says of the manifest whatever it does.
+        """
+        if not self._is_old(request):
+            return
+        headers = upstream_headers(request, without=_OF_THE_MANIFEST)
+        with suppress(RegistryError):
+            if await self._is_missing(route, headers) and await self._is_put(route, headers):
+                request[ACCESS].outcome = "empty layer put"
+
+    async def _is_missing(self, route: ManifestRoute, headers: Headers) -> bool:
+        # By GET: ECR refuses every HEAD of a blob, whether or not it is there.
+        target = f"/v2/{route.repository}/blobs/{EMPTY_LAYER_DIGEST}"
+        stream = await self._upstream.open("GET", target, headers, follow=True, kind="blob")
+        await stream.close()
+        return stream.status == 404
+
+    async def _is_put(self, route: ManifestRoute, headers: Headers) -> bool:
+        target = f"/v2/{route.repository}/blobs/uploads/"
+        begun = await self._upstream.open("POST", target, [*headers, ("Content-Length", "0")])
+        await begun.close()
+        # Nowhere but to the upstream's API: `read_target` raises for any other place.
+        origin, base_path = self._upstream.origin, self._upstream.base_path
+        location = begun.headers.get(hdrs.LOCATION, "")
+        place = outward(location, target, begun.status, origin, base_path)
+        read_target(place)
+        told = (("Content-Length", str(len(EMPTY_LAYER))), ("Content-Type", _OCTETS))
+        done = await self._upstream.open(
+            "PUT",
+            f"{place}{'&' if '?' in place else '?'}digest={EMPTY_LAYER_DIGEST}",
+            [*headers, *told],
+            _layer(),
+        )
+        await done.close()
+        return done.status == 201
+
+
+async def _layer() -> AsyncIterator[bytes]:
+    yield EMPTY_LAYER

@@ -1,0 +1,228 @@
+"""The empty layer: the upstream's where it has one, else answered here for whoever may pull."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.layers import EMPTY_LAYER, sha256
+from tests.raw import raw_exchange, raw_server, replying
+from tests.registry import ANONYMOUS, Registry, TokenAuth
+from tests.running import running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import aiohttp
+
+EMPTY = sha256(EMPTY_LAYER)
+OLD = {"User-Agent": "docker/1.9.1 go/go1.4.3 os/linux arch/amd64"}
+NEW = {"User-Agent": "docker/20.10.24 go/go1.19 os/linux arch/amd64"}
+ANSWER_SECONDS = 10
+METHODS = pytest.mark.parametrize("method", ["GET", "HEAD"])
+
+
+@pytest.fixture
+async def url(registry: Registry) -> AsyncIterator[str]:
+    """Give the URL of a repository's blobs behind the proxy."""
+    registry.repository("lib/app")
+    async with running(registry) as base:
+        yield f"{base}/v2/lib/app/blobs"
+
+
+@METHODS
+async def test_answer__where_the_upstream_has_none(
+    registry: Registry, http: aiohttp.ClientSession, url: str, method: str
+) -> None:
+    """It is there for an old engine all the same, headers and all."""
+    async with http.request(method, f"{url}/{EMPTY}", headers=OLD) as got:
+        assert 200 == got.status
+        assert (EMPTY_LAYER if method == "GET" else b"") == await got.read()
+        assert "32" == got.headers["Content-Length"]
+        assert "application/octet-stream" == got.headers["Content-Type"]
+        assert EMPTY == got.headers["Docker-Content-Digest"]
+        assert f'"{EMPTY}"' == got.headers["ETag"]
+
+    assert ["GET", "GET"] == [request.method for request in registry.requests]
+
+
+async def test_answer__head_tells_the_truth(
+    registry: Registry, http: aiohttp.ClientSession, url: str
+) -> None:
+    """Who could push is told by HEAD that the layer is missing; GET has it for everybody."""
+    async with http.head(f"{url}/{EMPTY}", headers=NEW) as missing:
+        assert 404 == missing.status
+    assert ["HEAD"] == [request.method for request in registry.requests]
+    async with http.get(f"{url}/{EMPTY}", headers=NEW) as got:
+        assert EMPTY_LAYER == await got.read()
+    registry.put_blob("lib/app", EMPTY_LAYER)
+    async with http.head(f"{url}/{EMPTY}", headers=NEW) as there:
+        assert 200 == there.status
+
+
+async def test_answer__head_for_who_is_said_to_read_schema_1(
+    registry: Registry, http: aiohttp.ClientSession
+) -> None:
+    """A rule of the config counts as those that are built in do."""
+    registry.repository("lib/app")
+    rules = [
+        {"user_agent": "mine/", "formats": ["schema1"]},
+        {"user_agent": "docker/1.9", "formats": ["schema1", "schema2"]},
+    ]
+    async with running(registry, translate={"clients": rules}) as base:
+        blob = f"{base}/v2/lib/app/blobs/{EMPTY}"
+        async with http.head(blob, headers={"User-Agent": "mine/1"}) as mine:
+            assert 200 == mine.status
+        async with http.head(blob, headers=OLD) as other:
+            assert 404 == other.status
+
+
+@pytest.mark.parametrize(
+    ("method", "sent"),
+    [
+        *((method, agent) for method in ("GET", "HEAD") for agent in (OLD, NEW)),
+        *((method, NEW | {"Range": "bytes=0-3"}) for method in ("GET", "HEAD")),
+        *((method, NEW | {"If-None-Match": f'"{EMPTY}"'}) for method in ("GET", "HEAD")),
+        ("GET", OLD | {"Range": "bytes=0-3"}),
+        ("GET", NEW | {"Range": "bytes=99-"}),
+    ],
+)
+async def test_answer__is_the_upstream_s_where_it_has_one(
+    registry: Registry, http: aiohttp.ClientSession, url: str, method: str, sent: dict[str, str]
+) -> None:
+    """Ranges, conditions and headers are answered as the upstream answers them."""
+    registry.put_blob("lib/app", EMPTY_LAYER)
+    direct = f"{registry.url}/v2/lib/app/blobs/{EMPTY}"
+    async with (
+        http.request(method, f"{url}/{EMPTY}", headers=sent) as got,
+        http.request(method, direct, headers=sent) as expected,
+    ):
+        assert expected.status == got.status
+        assert await expected.read() == await got.read()
+        for name in {*expected.headers, *got.headers} - {"Date"}:
+            assert expected.headers.get(name) == got.headers.get(name), name
+
+
+async def test_answer__after_a_deletion(
+    registry: Registry, http: aiohttp.ClientSession, url: str
+) -> None:
+    """What has been deleted is gone."""
+    registry.put_blob("lib/app", EMPTY_LAYER)
+    async with http.delete(f"{url}/{EMPTY}", headers=NEW) as deleted:
+        assert 202 == deleted.status
+    async with http.head(f"{url}/{EMPTY}", headers=NEW) as gone:
+        assert 404 == gone.status
+
+
+@METHODS
+async def test_answer__for_those_who_may_read(http: aiohttp.ClientSession, method: str) -> None:
+    """Who may not read the repository is told what the upstream says of the blob."""
+    auth = TokenAuth(users={"u": "p"})
+    auth.allow("u", "lib/*", "pull")
+    auth.allow(ANONYMOUS, "open", "pull")
+    async with Registry(auth=auth) as registry, running(registry) as base:
+        registry.repository("lib/app")
+        blob = f"{base}/v2/lib/app/blobs/{EMPTY}"
+        async with http.request(method, blob, headers=OLD) as refused:
+            assert 401 == refused.status
+            assert "WWW-Authenticate" in refused.headers
+        token = {"Authorization": f"Bearer {auth.issue('u', ['repository:lib/app:pull'])}"}
+        async with http.request(method, blob, headers=OLD | token) as got:
+            assert 200 == got.status
+
+
+@METHODS
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+async def test_answer__where_tags_may_not_be_listed(
+    registry: Registry, http: aiohttp.ClientSession, url: str, method: str, status: int
+) -> None:
+    """A tag list that fails for whatever reason leaves it at the upstream's 404."""
+    registry.fault("GET", "/tags/list", status=status)
+    async with http.request(method, f"{url}/{EMPTY}", headers=OLD) as got:
+        assert 404 == got.status
+        assert method == "HEAD" or b"BLOB_UNKNOWN" in await got.read()
+
+
+@METHODS
+@pytest.mark.parametrize("status", [401, 403, 405, 429, 500])
+async def test_answer__what_is_no_404_is_passed_on(
+    registry: Registry, http: aiohttp.ClientSession, url: str, method: str, status: int
+) -> None:
+    """Any other refusal is the upstream's answer."""
+    registry.fault("GET", "/blobs/", status=status)
+    async with http.request(method, f"{url}/{EMPTY}", headers=OLD) as got:
+        assert status == got.status
+
+    assert 0 == registry.count(path_regex="/tags/list")
+
+
+async def test_answer__head_where_head_is_refused(
+    registry: Registry, http: aiohttp.ClientSession, url: str
+) -> None:
+    """ECR answers 401 to every HEAD of a blob: old engines find the layer there too."""
+    registry.fault("HEAD", "/blobs/", status=401)
+    async with http.head(f"{url}/{EMPTY}", headers=OLD) as got:
+        assert 200 == got.status
+
+
+async def test_answer__no_such_repository(registry: Registry, http: aiohttp.ClientSession) -> None:
+    """Where there is no repository there is no empty layer."""
+    async with running(registry) as base, http.get(f"{base}/v2/lib/no/blobs/{EMPTY}") as missing:
+        assert 404 == missing.status
+
+
+async def test_answer__redirects_are_passed_on(http: aiohttp.ClientSession) -> None:
+    """With `blob_redirects: pass` the client follows, as for any blob."""
+    async with (
+        Registry(redirect_blobs=True) as registry,
+        running(registry, upstream={"blob_redirects": "pass"}) as base,
+    ):
+        registry.put_blob("lib/app", EMPTY_LAYER)
+        blob = f"{base}/v2/lib/app/blobs/{EMPTY}"
+        async with http.get(blob, headers=OLD, allow_redirects=False) as moved:
+            assert 307 == moved.status
+            assert moved.headers["Location"].startswith(registry.storage.url)
+
+
+@pytest.mark.parametrize("here", [False, True])
+async def test_answer__is_shared_by_who_asks_alike(
+    registry: Registry, http: aiohttp.ClientSession, url: str, here: bool
+) -> None:
+    """Engines ask many times at once, by HEAD and GET; the upstream is asked once or twice."""
+    if here:
+        registry.put_blob("lib/app", EMPTY_LAYER)
+    go = asyncio.Event()
+    registry.fault("GET", "/blobs/", wait=go)
+
+    async def ask(method: str) -> tuple[int, int]:
+        async with http.request(method, f"{url}/{EMPTY}", headers=OLD) as got:
+            return got.status, len(await got.read())
+
+    asked = [asyncio.create_task(ask(method)) for method in ["GET", "HEAD"] * 10]
+    other = asyncio.create_task(http.get(f"{url}/{EMPTY}", headers=OLD | {"Authorization": "x"}))
+    async with asyncio.timeout(ANSWER_SECONDS):
+        while True:
+            if registry.count("GET", "/blobs/") == 2:
+                break
+            await asyncio.sleep(0.001)
+    go.set()
+    answers = await asyncio.gather(*asked)
+    (await other).release()
+
+    assert [(200, 32), (200, 0)] * 10 == answers
+    assert 2 == registry.count(path_regex="/blobs/")
+    assert (0 if here else 2) == registry.count(path_regex="/tags/list")
+
+
+async def test_answer__an_error_that_breaks_off() -> None:
+    """An error whose body is not whole, or too large to be shared, comes as it came."""
+    head = b"HTTP/1.1 403 No\r\nContent-Length: 100000\r\n\r\n"
+    request = f"GET /v2/lib/app/blobs/{EMPTY} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    async with raw_server(replying(head, bytes(70_000))) as server, running(server.url) as url:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            replied = await raw_exchange(url, request.encode())
+
+    assert replied.startswith(b"HTTP/1.1 403 ")
+    assert b"\r\nContent-Length: 100000\r\n" in replied

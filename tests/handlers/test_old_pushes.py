@@ -1,0 +1,177 @@
+"""Pushes by old engines: the empty layer that they were told of is there when it is referred to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from tests.images import make_image, make_schema1
+from tests.layers import EMPTY_LAYER, sha256
+from tests.raw import Connection, raw_server
+from tests.registry import (
+    BEFORE_HEADERS,
+    BasicAuth,
+    Registry,
+    TokenAuth,
+    basic_authorization,
+)
+from tests.running import running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+EMPTY = sha256(EMPTY_LAYER)
+OLD = {"User-Agent": "docker/1.9.1 go/go1.4.3 os/linux arch/amd64"}
+NEW = {"User-Agent": "docker/20.10.24 go/go1.19 os/linux arch/amd64"}
+MANIFEST = make_schema1(name="lib/app", tag="1").manifest
+UPLOADS = "/v2/lib/app/blobs/uploads/"
+PUT = "/v2/lib/app/manifests/1"
+
+
+@pytest.fixture
+async def old() -> AsyncIterator[aiohttp.ClientSession]:
+    """Give a client that says no more of itself, and of a manifest, than Docker 1.9 does."""
+    async with aiohttp.ClientSession(headers=OLD, skip_auto_headers=["Content-Type"]) as session:
+        yield session
+
+
+async def put(session: aiohttp.ClientSession, url: str, **headers: str) -> int:
+    """Put the manifest and return the status."""
+    async with session.put(url + PUT, data=MANIFEST, headers=headers) as reply:
+        return reply.status
+
+
+async def test_prepare__puts_what_is_missing(
+    registry: Registry, old: aiohttp.ClientSession
+) -> None:
+    """Before the manifest goes on the empty layer is there, as the client was told."""
+    registry.repository("lib/app")
+    async with running(registry) as url:
+        async with old.head(f"{url}/v2/lib/app/blobs/{EMPTY}") as told:
+            assert 200 == told.status
+        await put(old, url)
+    order = [request.method for request in registry.requests][-4:]
+
+    assert ["GET", "POST", "PUT", "PUT"] == order
+    assert EMPTY_LAYER == registry.repository("lib/app").blobs[EMPTY]
+    assert PUT == registry.requests[-1].path_qs
+
+
+async def test_prepare__asks_once_where_it_is_there(
+    registry: Registry, old: aiohttp.ClientSession
+) -> None:
+    """Nothing is sent that is there."""
+    registry.put_blob("lib/app", EMPTY_LAYER)
+    async with running(registry) as url:
+        await put(old, url)
+
+    assert ["GET", "PUT"] == [request.method for request in registry.requests]
+
+
+async def test_prepare__nothing_for_others(registry: Registry, http: aiohttp.ClientSession) -> None:
+    """Whoever was told the truth has sent what was missing; nor are other pushes touched."""
+    registry.repository("lib/app")
+    async with running(registry) as url:
+        await http.put(url + PUT, data=make_image().manifest, headers=NEW)
+        await http.put(url + PUT, data=make_image().manifest)
+        await http.post(url + UPLOADS, headers=OLD)
+
+    assert ["PUT", "PUT", "POST"] == [request.method for request in registry.requests]
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_prepare__with_the_request_s_credentials(
+    old: aiohttp.ClientSession, tmp_path: Path, held: bool
+) -> None:
+    """Every request shows what the client showed, or what the proxy holds."""
+    auth = BasicAuth({"u": "p"})
+    password = tmp_path / "password"
+    password.write_text("p")
+    password.chmod(0o600)
+    sections: dict[str, object] = {}
+    if held:
+        sections["auth"] = {"mode": "basic", "username": "u", "password_file": str(password)}
+    shown = {} if held else {"Authorization": basic_authorization("u", "p")}
+    async with Registry(auth=auth) as registry:
+        registry.repository("lib/app")
+        async with running(registry, upstream=sections) as url:
+            await put(old, url, **shown)
+        authorized = [one for one in registry.requests if one.authorization is not None]
+
+        assert EMPTY_LAYER == registry.repository("lib/app").blobs[EMPTY]
+        assert {basic_authorization("u", "p")} == {one.authorization for one in authorized}
+        assert ["GET", "POST", "PUT", "PUT"] == [one.method for one in authorized][-4:]
+
+
+async def test_prepare__never_past_the_upstream_s_refusal(old: aiohttp.ClientSession) -> None:
+    """Who may pull and not push puts nothing; the refusal of the manifest is the upstream's."""
+    auth = TokenAuth(users={"u": "p"})
+    auth.allow("u", "lib/*", "pull")
+    async with Registry(auth=auth) as registry, running(registry) as url:
+        registry.repository("lib/app")
+        token = auth.issue("u", ["repository:lib/app:pull"])
+        status = await put(old, url, Authorization=f"Bearer {token}")
+
+        assert status in {401, 403}
+        assert {} == registry.repository("lib/app").blobs
+
+
+@pytest.mark.parametrize("step", ["GET /blobs/sha256", "POST /uploads/", "PUT /uploads/"])
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 403}, {"reset": BEFORE_HEADERS}])
+async def test_prepare__a_failure_is_not_the_client_s(
+    registry: Registry, old: aiohttp.ClientSession, step: str, fault: dict[str, int]
+) -> None:
+    """Whatever goes wrong with the layer, the manifest goes on and is answered by the upstream."""
+    registry.repository("lib/app")
+    method, _, path = step.partition(" ")
+    registry.fault(method, path, **fault)
+    async with running(registry) as url:
+        status = await put(old, url)
+
+    assert PUT == registry.requests[-1].path_qs
+    assert status in {201, 400, 404}
+
+
+@pytest.mark.parametrize(
+    ("location", "place"),
+    [
+        (f"{UPLOADS}1?_state=a%2Fb", f"{UPLOADS}1?_state=a%2Fb&"),
+        (f"{{url}}{UPLOADS}1", f"{UPLOADS}1?"),
+        ("1", f"{UPLOADS}1?"),
+        (f"https://other.example{UPLOADS}1", f"{UPLOADS}1?"),
+        (f"https://other.example{UPLOADS}../../../b/blobs/uploads/1", None),
+        ("https://other.example/v2/other/blobs/uploads/1", None),
+        ("//other.example/x", None),
+        ("/artifacts-uploads/1", None),
+        ("http://[broken", None),
+        ("/v2/a b", None),
+        ("", None),
+    ],
+)
+async def test_prepare__where_the_upload_goes(
+    old: aiohttp.ClientSession, location: str, place: str | None
+) -> None:
+    """It goes to the API of the upstream, wherever the Location says that is, or nowhere."""
+
+    async def talk(upstream: Connection) -> None:
+        while True:
+            body = await upstream.request()
+            line = upstream.server.lines[0]
+            here = location.replace("{url}", upstream.server.url)
+            head = "404 Not Found"
+            if line.startswith("POST "):
+                head = f"202 Accepted\r\nLocation: {here}"
+            elif line.startswith("PUT "):
+                put_there.append((line.split(" ")[1], body))
+                head = "201 Created"
+            await upstream.send(f"HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    put_there: list[tuple[str, bytes]] = []
+    async with raw_server(talk) as server, running(server.url) as url:
+        assert 201 == await put(old, url)
+
+    expected = [] if place is None else [(f"{place}digest={EMPTY}", EMPTY_LAYER)]
+    assert [*expected, (PUT, MANIFEST)] == put_there
