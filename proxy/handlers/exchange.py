@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
 from proxy.handlers.links import outward
@@ -142,6 +142,9 @@ async def relay(
         return await send(request, status, headers, await stream.read(_SMALL, "reply"))
     keep_as_is(request, headers)
     response = web.StreamResponse(status=status, headers=headers)
+    if response.content_length is None and request.version < HttpVersion11:
+        # Its end is that of the connection. aiohttp says so, and leaves the connection open.
+        response.force_close()
     try:
         request[REPLY] = response
         await response.prepare(request)
@@ -165,6 +168,7 @@ async def send(
         request[ACCESS].bytes_sent = len(body)
         return web.Response(status=status, headers=headers, body=body)
     response = request[REPLY] = web.StreamResponse(status=status, headers=headers)
+    response.content_length = len(body)
     await response.prepare(request)
     for start in range(0, len(body), _SMALL):
         piece = memoryview(body)[start : start + _SMALL]

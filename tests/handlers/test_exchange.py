@@ -15,7 +15,7 @@ from proxy.handlers.exchange import ACCESS, Access, relay
 from proxy.upstream.splice import Splicer
 from proxy.upstream.stream import Stream
 from proxy.upstream.transport import AiohttpTransport
-from tests.raw import Connection, raw_exchange, raw_server
+from tests.raw import Connection, raw_exchange, raw_server, replying
 from tests.running import running
 
 HOST = "images.example.com:8080"
@@ -258,6 +258,27 @@ async def pieces_read(body: bytes) -> list[bytes]:
 async def test_relay__a_small_reply_is_one_write(size: int) -> None:
     """Head and body of a small reply come at once."""
     assert len(await pieces_read(b"x" * size)) == 1
+
+
+@pytest.mark.parametrize("path", ["tags/list", f"manifests/sha256:{'1' * 64}"])
+@pytest.mark.parametrize("size", [5, 100_000])
+async def test_relay__http_1_0_is_told_the_end(path: str, size: int) -> None:
+    """A reply whose length nobody told ends with the connection, kept alive or not."""
+    body = b"x" * size
+    chunk = b"%x\r\n" % size + body + b"\r\n0\r\n\r\n"
+    reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk
+    request = f"GET /v2/a/{path} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".encode()
+    async with raw_server(replying(reply)) as server, running(server.url) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        async with asyncio.timeout(10):
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            told = b"content-length: %d\r\n" % size in head.lower()
+            assert body == await (reader.readexactly(size) if told else reader.read())
+        writer.close()
+
+    assert told == (b"connection: keep-alive" in head.lower())
 
 
 async def test_relay__what_is_framed_anew_is_not_spliced() -> None:
