@@ -53,7 +53,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
             "request",
             request_id=access.request_id,
             method=request.method,
-            path=request.raw_path.partition("?")[0],
+            path=_path(request),
             repository=access.repository,
             reference=access.reference,
             status=access.status,
@@ -168,6 +168,12 @@ def render(error: RegistryError) -> web.Response:
         for challenge in error.challenges:
             response.headers.add("WWW-Authenticate", challenge)
     return response
+
+
+def _path(request: web.Request) -> str:
+    """Return the path for the log: no query, nor the authority of a target that is a URL."""
+    target = request.raw_path
+    return (target if target.startswith("/") else request.rel_url.raw_path).partition("?")[0]
 
 
 def _request_id(request: web.Request) -> str:

@@ -179,6 +179,19 @@ async def test_access__line(registry: Registry, http: aiohttp.ClientSession) -> 
     }
 
 
+async def test_access__line_of_a_target_that_is_a_url(registry: Registry) -> None:
+    """The path alone is logged: neither a user's password before the host nor the query."""
+    target = b"http://u:planted-in-url@127.0.0.1/v2/lib/app/tags/list?a=planted-in-query"
+    with capture_logs() as logs:
+        async with running(registry) as url:
+            request = b"GET " + target + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            await raw_exchange(url, request)
+
+    assert ["/v2/lib/app/tags/list"] == [
+        line["path"] for line in logs if line["event"] == "request"
+    ]
+
+
 async def test_access__is_written_when_the_reply_has_been(http: aiohttp.ClientSession) -> None:
     """No client waits for its request to be logged."""
     replies: list[web.Response] = []

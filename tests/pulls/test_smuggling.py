@@ -147,6 +147,7 @@ HEADS = {
     "unknown expectation": PING + b"Expect: a miracle\r\n\r\n",
     "fragment": line(b"GET /v2/#a HTTP/1.1"),
     "own URL": line(b"GET http://127.0.0.1/v2/ HTTP/1.1"),
+    "own URL with a password": line(b"GET http://u:planted-in-url@127.0.0.1/v2/ HTTP/1.1"),
     "URL with a bent path": line(b"GET http://a/../v2/ HTTP/1.1"),
     "two slashes": line(b"GET //a/v2/ HTTP/1.1"),
     "API in capitals": line(b"GET /V2/ HTTP/1.1"),
