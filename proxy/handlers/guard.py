@@ -7,9 +7,10 @@ from typing import Final
 
 from aiohttp import web
 
-from proxy.errors import Unauthorized
+from proxy.errors import NotFound, Unauthorized
 from proxy.handlers.exchange import NOT_FORWARDED
 from proxy.handlers.middleware import Handler
+from proxy.handlers.routing import is_api
 from proxy.htpasswd import Htpasswd
 
 _CHALLENGE: Final = 'Basic realm="regshim"'
@@ -25,10 +26,13 @@ class Guard:
         self.users = users
 
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Pass a request on if it is of a user; Unauthorized if not."""
+        """Pass a request on if it is of a user; Unauthorized if not, NotFound outside the API."""
         if self.users is not None and not await self.users.admits(
             request.headers.get("Authorization")
         ):
+            if not is_api(request.raw_path):
+                # Old engines try the v1 protocol next, and are to see at once that there is none.
+                raise NotFound("this is a registry: its API is below /v2/")
             raise Unauthorized("authentication required", challenges=(_CHALLENGE,))
         request[NOT_FORWARDED] = _OF_THE_CLIENT
         return await handler(request)

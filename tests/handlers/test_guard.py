@@ -56,8 +56,6 @@ async def guarded(
         ("POST", "/v2/lib/app/blobs/uploads/"),
         ("DELETE", URL),
         ("GET", "/v2/_catalog"),
-        ("GET", "/v1/search"),
-        ("GET", "/"),
     ],
 )
 async def test_guard__everything_is_behind_it(
@@ -79,6 +77,18 @@ async def test_guard__everything_is_behind_it(
     assert (401, 'Basic realm="regshim"') == (reply.status, reply.headers["WWW-Authenticate"])
     assert "registry/2.0" == reply.headers["Docker-Distribution-Api-Version"]
     assert "HEAD" == method or "UNAUTHORIZED" == json.loads(body)["errors"][0]["code"]
+    assert [] == registry.requests
+
+
+@pytest.mark.parametrize("path", ["/v1/_ping", "/v1/search", "/", "/V2/"])
+async def test_guard__there_is_no_v1(
+    registry: Registry, http: aiohttp.ClientSession, tmp_path: Path, path: str
+) -> None:
+    """Outside the API nobody is asked who he is: engines see at once that there is nothing."""
+    async with guarded(registry, tmp_path) as url, http.get(url + path) as reply:
+        assert 404 == reply.status
+        assert "WWW-Authenticate" not in reply.headers
+
     assert [] == registry.requests
 
 
