@@ -109,7 +109,8 @@ class Manifests:
             headers = self._passthrough.client_headers(
                 request, answer.status, answer.headers.items()
             )
-            headers.setdefault("Content-Length", str(len(answer.body)))
+            if answer.body:  # else HEAD may have been told nothing of what GET is sent
+                headers.setdefault("Content-Length", str(len(answer.body)))
             headers.add("Vary", VARY)
         else:
             access.outcome = served.outcome

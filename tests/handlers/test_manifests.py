@@ -10,6 +10,7 @@ import pytest
 from proxy.spec.media_types import MediaType
 from tests.images import Image, Schema1, make_image, make_index, make_schema1, push, sha256
 from tests.pulling import READS
+from tests.raw import raw_exchange, raw_server, replying
 from tests.running import running
 
 if TYPE_CHECKING:
@@ -255,3 +256,16 @@ async def test_answer__of_any_size(
     assert (size, image.manifest) == (len(body), body)
     same = [{**reply.headers, "Date": "", "X-Request-Id": ""} for reply in (get, head)]
     assert same[0] == same[1]
+
+
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 77\r\n"])
+async def test_answer__head_of_an_error_invents_no_length(length: bytes) -> None:
+    """What HEAD was not told of the length of an error is not told on."""
+    head = b"HTTP/1.1 404 Not Found\r\n" + length + b"\r\n"
+    async with raw_server(replying(head)) as server, running(server.url) as url:
+        request = f"HEAD {URL} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        replied = await raw_exchange(url, request.encode())
+
+    assert replied.startswith(b"HTTP/1.1 404 ")
+    assert length in replied
+    assert bool(length) == (b"content-length" in replied.lower())
