@@ -4,7 +4,7 @@ Docker's manifest list uses the same shape, plus `platform.features`, which nobo
 which is kept as it came.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -50,10 +50,42 @@ class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"
     data: str | None = None
 
 
+# Other names of an architecture → Go's, and the variant that they imply.
+_GO_NAMES: Final = {
+    "i386": ("386", ""),
+    "x86_64": ("amd64", ""),
+    "x86-64": ("amd64", ""),
+    "aarch64": ("arm64", ""),
+    "armhf": ("arm", "v7"),
+    "armel": ("arm", "v6"),
+}
+
+
+def normalised(platform: Platform) -> Platform:
+    """Return a platform as Go names it: `linux/aarch64` is linux/arm64, `arm/7` arm/v7.
+
+    Source: containerd `platforms/database.go`. A variant that is not told stays so.
+    """
+    os, named = platform.os.lower(), platform.architecture.lower()
+    architecture, implied = _GO_NAMES.get(named, (named, ""))
+    variant = implied or (platform.variant or "").lower()
+    if architecture in {"arm", "arm64"} and variant[:1].isdigit():
+        variant = f"v{variant}"
+    return msgspec.structs.replace(
+        platform,
+        os="darwin" if os == "macos" else os,
+        architecture=architecture,
+        variant=variant or None,
+    )
+
+
 def parse_platform(text: str) -> Platform:
-    """Return the platform that `os/architecture[/variant]` names; ValueError if it names none."""
+    """Return the platform that `os/architecture[/variant]` names, normalised.
+
+    ValueError if it names none.
+    """
     parts = text.split("/")
     if len(parts) not in {2, 3} or not all(parts):
         raise ValueError(f"expected os/architecture or os/architecture/variant, got {text!r}")
     extra: dict[str, Any] = {"variant": parts[2]} if len(parts) == 3 else {}
-    return Platform(os=parts[0], architecture=parts[1], **extra)
+    return normalised(Platform(os=parts[0], architecture=parts[1], **extra))

@@ -13,8 +13,9 @@ from typing import Final
 
 import msgspec
 
-from proxy.spec.descriptor import Platform
+from proxy.spec.descriptor import Platform, normalised
 from proxy.spec.media_types import Format, MediaType, manifest_type, normalise
+from proxy.translate.platforms import same
 
 ALL_FORMATS: Final = frozenset(Format)
 ALL_INDEXES: Final = frozenset({MediaType.DOCKER_LIST, MediaType.OCI_INDEX})
@@ -128,7 +129,6 @@ RULES: Final = (
 _ENGINE: Final = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,30})/v?([0-9][0-9A-Za-z.+~-]{0,40})")
 _OS: Final = re.compile(r"(?:^| )os/([a-z0-9]{1,20})(?= |$)")
 _ARCHITECTURE: Final = re.compile(r"(?:^| )arch/([A-Za-z0-9_]{1,20})(?= |$)")
-_GO_ARCHITECTURES: Final = {"x86_64": "amd64", "i386": "386", "aarch64": "arm64"}
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -171,7 +171,7 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
     return Client(
         formats=formats,
         indexes=indexes,
-        platforms=(platform, *settings.fallbacks.get(platform, ())),
+        platforms=(platform, *_fallbacks(platform, settings)),
         others=others,
         # zstd layers came with OCI: an engine that must be given another format has none.
         zstd=Format.OCI in formats if zstd is None else zstd,
@@ -190,6 +190,11 @@ def reads_schema1_alone(user_agent: str, settings: Settings) -> bool:
     return formats == _SCHEMA1_ALONE
 
 
+def _fallbacks(platform: Platform, settings: Settings) -> tuple[Platform, ...]:
+    # A User-Agent tells no variant, a config may.
+    return next((then for one, then in settings.fallbacks.items() if same(one, platform)), ())
+
+
 def _indexes(indexes: frozenset[MediaType], formats: frozenset[Format]) -> frozenset[MediaType]:
     return frozenset(one for one in indexes if one.image_format in formats)
 
@@ -205,8 +210,7 @@ def platform_of(user_agent: str) -> Platform | None:
     os, architecture = _OS.search(user_agent), _ARCHITECTURE.search(user_agent)
     if os is None or architecture is None:
         return None
-    name = architecture[1].lower()
-    return Platform(os=os[1], architecture=_GO_ARCHITECTURES.get(name, name))
+    return normalised(Platform(os=os[1], architecture=architecture[1]))
 
 
 def _accepted(

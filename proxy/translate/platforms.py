@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from proxy.errors import NoPlatform
-from proxy.spec.descriptor import Descriptor, Platform
+from proxy.spec.descriptor import Descriptor, Platform, normalised
 
 # A CPU of one variant runs those behind it too, best first. What is not told is assumed as
 # containerd does: a Docker User-Agent says `arm` without a variant, and such hosts are v7 today.
-_RUNS: Final = {"arm": ("v7", "v6", "v5"), "amd64": ("v4", "v3", "v2", "v1")}
+_RUNS: Final = {
+    "arm": ("v8", "v7", "v6", "v5"),
+    "arm64": ("v9", "v8"),
+    "amd64": ("v4", "v3", "v2", "v1"),
+}
 _ASSUMED_VARIANT: Final = {"arm": "v7", "arm64": "v8", "amd64": "v1"}
 _LAST: Final = 9
 
@@ -21,7 +25,8 @@ def select(images: Sequence[Descriptor], platforms: Sequence[Platform]) -> Descr
     """Return the image that runs best on the first of `platforms` that has one.
 
     Exact first, then the variants that the same CPU runs; among equals the first, as engines
-    do. NoPlatform, listing what there is, if none runs anywhere.
+    do. One that needs features of the os (`os.features`) is the last choice: no client tells
+    which its host has. NoPlatform, listing what there is, if none runs anywhere.
     """
     for platform in platforms:
         ranked = [
@@ -46,9 +51,22 @@ def runs(offered: Platform, platforms: Sequence[Platform]) -> bool:
     return any(_rank(offered, platform) is not None for platform in platforms)
 
 
-def _rank(offered: Platform | None, wanted: Platform) -> int | None:
-    """Return how well `offered` runs on `wanted`, 0 being best; None if it does not."""
-    if offered is None or (offered.os, offered.architecture) != (wanted.os, wanted.architecture):
+def same(one: Platform, other: Platform) -> bool:
+    """Tell whether two platforms are one, however they are spelled: `arm64` is `arm64/v8`."""
+    one, other = normalised(one), normalised(other)
+    return _told(one) == _told(other)
+
+
+def _rank(offered: Platform | None, wanted: Platform) -> tuple[bool, int] | None:
+    """Return how well `offered` runs on `wanted`, the least being best; None if it does not."""
+    if offered is None:
+        return None
+    rank = _cpu_rank(normalised(offered), normalised(wanted))
+    return None if rank is None else (bool(offered.os_features), rank)
+
+
+def _cpu_rank(offered: Platform, wanted: Platform) -> int | None:
+    if (offered.os, offered.architecture) != (wanted.os, wanted.architecture):
         return None
     variant, wanted_variant = _variant(offered), _variant(wanted)
     if variant == wanted_variant:
@@ -60,6 +78,10 @@ def _rank(offered: Platform | None, wanted: Platform) -> int | None:
             return steps
     # An entry without a variant is meant for every CPU of its kind.
     return _LAST if not offered.variant else None
+
+
+def _told(platform: Platform) -> tuple[str, str, str]:
+    return platform.os, platform.architecture, _variant(platform)
 
 
 def _variant(platform: Platform) -> str:

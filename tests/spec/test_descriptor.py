@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.spec.descriptor import Descriptor, Platform, parse_platform
+from proxy.spec.descriptor import Descriptor, Platform, normalised, parse_platform
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -50,6 +50,34 @@ def test_descriptor__absent_stays_absent() -> None:
         "size": 0,
         "digest": DIGEST,
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("linux/aarch64", "linux/arm64"),
+        ("linux/x86_64", "linux/amd64"),
+        ("Linux/AMD64", "linux/amd64"),
+        ("linux/i386", "linux/386"),
+        ("linux/armhf", "linux/arm/v7"),
+        ("linux/armel", "linux/arm/v6"),
+        ("linux/arm/7", "linux/arm/v7"),
+        ("linux/arm64/8", "linux/arm64/v8"),
+        ("macos/arm64", "darwin/arm64"),
+        ("linux/arm", "linux/arm"),
+        ("linux/s390x", "linux/s390x"),
+    ],
+)
+def test_parse_platform__normalised(text: str, expected: str) -> None:
+    """A platform is named as Go does, as containerd normalises it."""
+    assert expected == str(parse_platform(text))
+
+
+def test_normalised__keeps_the_rest() -> None:
+    """Only the names are touched."""
+    windows = Platform("x86_64", "windows", os_version="10.0", os_features=("win32k",))
+
+    assert normalised(windows) == msgspec.structs.replace(windows, architecture="amd64")
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,17 @@ def test_understand__default_platform_and_fallbacks() -> None:
     ).platforms
 
 
+@pytest.mark.parametrize("key", ["linux/arm64", "linux/arm64/v8", "linux/aarch64"])
+def test_understand__fallbacks_however_spelled(key: str) -> None:
+    """A User-Agent tells no variant; a config that does means the same platform."""
+    arm = parse_platform("linux/arm/v7")
+    settings = Settings(fallbacks={parse_platform(key): (arm,)})
+
+    assert (parse_platform("linux/arm64"), arm) == understand(
+        [], docker("1.9.1", "arm64"), settings
+    ).platforms
+
+
 def test_accepts__other_types() -> None:
     """A type that this proxy does not know is remembered, to be sent as stored."""
     artifact = "application/vnd.oci.artifact.manifest.v1+json"

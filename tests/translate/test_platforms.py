@@ -6,7 +6,7 @@ import pytest
 
 from proxy.errors import NoPlatform
 from proxy.spec.descriptor import Descriptor, Platform, parse_platform
-from proxy.translate.platforms import runs, select
+from proxy.translate.platforms import runs, same, select
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
@@ -36,6 +36,10 @@ def image(platform: str | None, number: int = 0) -> Descriptor:
         ("linux/arm/v6", ["linux/arm/v7", "linux/arm/v6"], 1),
         ("linux/arm/v7", ["linux/arm"], 0),
         ("linux/arm/v6", ["linux/arm/v5", "linux/arm"], 0),
+        ("linux/arm/v8", ["linux/arm/v6", "linux/arm/v7"], 1),
+        ("linux/arm64/v9", ["linux/arm64", "linux/arm64/v9"], 1),
+        ("linux/arm64/v9", ["linux/arm64/v8"], 0),
+        ("linux/arm64/v9", ["linux/arm64"], 0),
     ],
 )
 def test_select__best_that_runs(wanted: str, offered: list[str], chosen: int) -> None:
@@ -53,12 +57,52 @@ def test_select__best_that_runs(wanted: str, offered: list[str], chosen: int) ->
         ("linux/arm64", ["linux/arm/v7"]),
         ("linux/amd64", ["windows/amd64"]),
         ("linux/amd64", ["linux/amd64/v3"]),
+        ("linux/arm", ["linux/arm/v8"]),
+        ("linux/arm64", ["linux/arm64/v9"]),
     ],
 )
 def test_select__what_does_not_run(wanted: str, offered: list[str]) -> None:
     """An image that the CPU cannot run is never taken; the error lists what there is."""
     with pytest.raises(NoPlatform, match=rf"no image for {wanted} .*there is: {offered[0]}"):
         select([image(platform) for platform in offered], [parse_platform(wanted)])
+
+
+def test_select__other_spellings() -> None:
+    """An entry may name its platform as uname does, or its variant by the number alone."""
+    entries = [Platform("x86_64", "Linux"), Platform("arm", "linux", variant="7")]
+    images = [
+        Descriptor(MANIFEST, 7, f"sha256:{n:064x}", platform=one) for n, one in enumerate(entries)
+    ]
+
+    assert images[0] == select(images, [parse_platform("linux/amd64")])
+    assert images[1] == select(images, [parse_platform("linux/arm")])
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_select__os_features_are_the_last_choice(*, first: bool) -> None:
+    """An image that needs a feature of the host is taken only where there is no other."""
+    needing = Platform("amd64", "linux", os_features=("nydus.remoteimage.v1",))
+    special = Descriptor(MANIFEST, 7, f"sha256:{9:064x}", platform=needing)
+    plain = image("linux/amd64")
+    amd64 = [parse_platform("linux/amd64")]
+
+    assert plain == select([special, plain] if first else [plain, special], amd64)
+    assert special == select([special], amd64)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("linux/arm64", "linux/arm64/v8", True),
+        ("linux/arm", "linux/armhf", True),
+        ("linux/x86_64", "linux/amd64/v1", True),
+        ("linux/arm/v6", "linux/arm", False),
+        ("linux/amd64", "windows/amd64", False),
+    ],
+)
+def test_same__however_spelled(one: str, other: str, *, expected: bool) -> None:
+    """Two names of one platform are one; a variant that is not told is the usual one."""
+    assert expected is same(parse_platform(one), parse_platform(other))
 
 
 def test_select__fallback_platform() -> None:
