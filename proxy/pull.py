@@ -29,7 +29,7 @@ from proxy.errors import UpstreamInvalid
 from proxy.flights import Flights
 from proxy.manifest.index import Index
 from proxy.manifest.parse import parse, stored_type
-from proxy.sources import Sources, UpstreamRefused
+from proxy.sources import Sources, UpstreamRefused, must_be_sent
 from proxy.spec.digest import Digest, digest_of, is_digest, parse_digest
 from proxy.spec.media_types import manifest_type
 from proxy.spec.reference import Repository, Tag, is_referrers_tag
@@ -83,14 +83,13 @@ class Puller:
         document = await self._ask(request, tag)
         if isinstance(document, Answer):
             return document
-        if document.status != 200:
-            return as_it_is(document)
-        if request.method == "HEAD":
-            # Often only the document itself tells what HEAD must: what becomes of it, or its
-            # true type and digest. HEAD then answers what GET would.
-            answer = await self._from_headers(request, tag, document)
-            return answer or await self.by_tag(request.as_get(), tag)
         try:
+            must_be_sent(document, "the manifest")
+            if request.method == "HEAD":
+                # Often only the document itself tells what HEAD must: what becomes of it, or its
+                # true type and digest. HEAD then answers what GET would.
+                answer = await self._from_headers(request, tag, document)
+                return answer or await self.by_tag(request.as_get(), tag)
             return await self._from_body(request, tag, document)
         except UpstreamRefused as refused:
             return as_it_is(refused.document)

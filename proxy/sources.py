@@ -7,11 +7,14 @@ for this request, in the same repository.
 
 from typing import Final
 
+import msgspec
+
 from proxy.answer import PullRequest
-from proxy.errors import UnsuitableIndex, UpstreamInvalid
+from proxy.errors import DigestMismatch, UnsuitableIndex, UpstreamInvalid
 from proxy.flights import Flights
 from proxy.manifest.index import Index, is_image
-from proxy.manifest.parse import parse
+from proxy.manifest.parse import parse, stored_type
+from proxy.manifest.schema1 import payload_of
 from proxy.spec.descriptor import Descriptor
 from proxy.spec.digest import Digest, parse_digest, verify
 from proxy.spec.media_types import manifest_type
@@ -24,7 +27,7 @@ _DEEPEST: Final = 2
 
 
 class UpstreamRefused(Exception):
-    """The upstream refused a document that a translation needs; its answer is the client's."""
+    """The upstream refused a document that a pull needs; its answer is the client's."""
 
     def __init__(self, document: Document) -> None:
         super().__init__()
@@ -107,7 +110,8 @@ class Sources:
 
         UnsuitableIndex if there are none or too many, or if they are nested too deep.
         """
-        images = await self._images(request, index, depth=1, left=[self._index_limit])
+        left = _Left(self._index_limit, self._index_limit)
+        images = await self._images(request, index, depth=1, left=left)
         if not images:
             what = "only attestations or artifacts" if index.manifests else "nothing"
             raise UnsuitableIndex(f"the index behind this tag holds no image: {what}")
@@ -117,7 +121,7 @@ class Sources:
         """Return the upstream's reply to a GET; DigestMismatch if it sends another manifest."""
         document = await self.ask(request.as_get(), digest)
         if document.status == 200:
-            verify(document.body, digest)
+            _verify(document, digest)
         return document
 
     async def _from_store(self, request: PullRequest, digest: Digest, kind: str) -> bytes | None:
@@ -130,14 +134,16 @@ class Sources:
         return kept
 
     async def _images(
-        self, request: PullRequest, index: Index, depth: int, left: list[int]
+        self, request: PullRequest, index: Index, depth: int, left: "_Left"
     ) -> list[Descriptor]:
-        """Return the images of one index; `left` is how many entries all may still have."""
         images: list[Descriptor] = []
         entries = [child for child in index.manifests if is_image(child)]
-        left[0] -= len(entries)
-        if left[0] < 0:
-            raise UnsuitableIndex(f"there are more than {self._index_limit} images behind this tag")
+        nested_here = sum(_is_index(child) for child in entries)
+        left.images -= len(entries) - nested_here
+        left.indexes -= nested_here
+        if min(left.images, left.indexes) < 0:
+            what = "images" if left.images < 0 else "indexes"
+            raise UnsuitableIndex(f"there are more than {self._index_limit} {what} behind this tag")
         for child in entries:
             media_type = manifest_type(child.media_type)
             if media_type is None or not media_type.is_index:
@@ -153,9 +159,44 @@ class Sources:
         return images
 
 
+class _Left(msgspec.Struct):
+    """How many images, and how many nested indexes, one index may still have."""
+
+    images: int
+    indexes: int
+
+
+def _is_index(child: Descriptor) -> bool:
+    media_type = manifest_type(child.media_type)
+    return media_type is not None and media_type.is_index
+
+
+def _verify(document: Document, digest: Digest) -> None:
+    """Raise DigestMismatch unless this is the manifest that `digest` names."""
+    try:
+        verify(document.body, digest)
+    except DigestMismatch:
+        # A signed schema 1 manifest is named by the payload that its signatures are of.
+        shown = stored_type(document.body, document.headers.get("Content-Type"))
+        if shown is None or not shown.is_schema1:
+            raise
+        verify(payload_of(document.body), digest)
+
+
+def must_be_sent(document: Document, what: str) -> None:
+    """Raise unless a document came with status 200: UpstreamRefused for the upstream's refusal.
+
+    UpstreamInvalid for any other status: a part, a choice, or nothing at all is no document,
+    and no answer to a client that asked for one.
+    """
+    if document.status >= 400:
+        raise UpstreamRefused(document)
+    if document.status != 200:
+        raise UpstreamInvalid(f"the upstream answered {document.status} instead of sending {what}")
+
+
 def _must_be_there(document: Document, what: str) -> None:
-    """Raise unless a document that a translation needs came with status 200."""
+    """Raise unless a document that a translation needs was sent."""
     if document.status == 404:
         raise UpstreamInvalid(f"the upstream has this manifest, but not {what}")
-    if document.status != 200:
-        raise UpstreamRefused(document)
+    must_be_sent(document, what)

@@ -123,6 +123,19 @@ async def test_by_tag__upstream_errors_are_answers(registry: Registry) -> None:
     assert "MANIFEST_UNKNOWN" == json.loads(answer.body)["errors"][0]["code"]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("status", [203, 206, 204, 300, 304])
+async def test_by_tag__neither_manifest_nor_refusal(
+    registry: Registry, status: int, method: str
+) -> None:
+    """What is neither the manifest nor a refusal is no answer to whoever asked for it."""
+    await push(registry, "lib/app", TAG, STORED["oci"])
+    registry.fault(method, "/manifests/", status=status, body=b"")
+    async with pulling(registry) as puller:
+        with pytest.raises(UpstreamInvalid, match=f"answered {status} instead of"):
+            await puller.by_tag(request(method=method), TAG)
+
+
 @pytest.mark.parametrize("status", [401, 403, 429, 503])
 async def test_by_tag__refused_config_blob(registry: Registry, status: int) -> None:
     """If the upstream refuses a part of the image, the client is told what the upstream said."""

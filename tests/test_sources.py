@@ -18,7 +18,7 @@ from proxy.store.memory import MemoryEntries
 from proxy.store.translations import Translations
 from proxy.upstream.client import UpstreamRegistry
 from proxy.upstream.transport import AiohttpTransport
-from tests.images import make_image, make_index, push
+from tests.images import make_image, make_index, make_schema1, push
 from tests.pulling import request
 
 if TYPE_CHECKING:
@@ -111,6 +111,26 @@ async def test_must_be_there__refused(registry: Registry, status: int) -> None:
     assert (status, b"no") == (caught.value.document.status, caught.value.document.body)
 
 
+@pytest.mark.parametrize("status", [203, 204, 206, 300, 304])
+async def test_must_be_there__no_document(registry: Registry, status: int) -> None:
+    """Another success than 200, a choice or "not modified" is no document, and no refusal."""
+    registry.fault("GET", "/v2/", status=status, body=b"")
+    async with sourcing(registry) as sources:
+        for fetch in (sources.manifest, sources.config_blob):
+            with pytest.raises(UpstreamInvalid, match=f"answered {status} instead of sending"):
+                await fetch(request(), digest_of(b""))
+
+
+async def test_manifest__schema1_is_named_by_its_payload(registry: Registry) -> None:
+    """A signed schema 1 manifest has the digest of its payload; another's is refused."""
+    image, other = make_schema1(), make_schema1(tag="other")
+    registry.fault("GET", "/manifests/", body=image.manifest, status=200)
+    async with sourcing(registry) as sources:
+        assert image.manifest == await sources.manifest(request(), digest_of(image.payload))
+        with pytest.raises(DigestMismatch):
+            await sources.manifest(request(), digest_of(other.payload))
+
+
 async def test_images__nested(registry: Registry) -> None:
     """Images of nested indexes come in their place; attestations and artifacts do not come."""
     images = [make_image(architecture=name) for name in ("amd64", "arm64", "s390x")]
@@ -138,6 +158,17 @@ async def test_images__too_many(registry: Registry) -> None:
         assert 3 == len(await sources.images(request(), index))
         with pytest.raises(UnsuitableIndex, match="more than 3 images"):
             await sources.images(request(), parsed(make_index(images).manifest))
+
+
+async def test_images__nested_ones_are_counted_apart(registry: Registry) -> None:
+    """A nested index is no image: its images may be as many as the limit; so may the indexes."""
+    images = [make_image(architecture=f"cpu{number}", layers=0) for number in range(3)]
+    one = nest(registry, make_index(images).manifest)
+    many = nest(registry, *(make_index([], str(INDEX)).manifest + b" " * n for n in range(4)))
+    async with sourcing(registry, index_limit=3) as sources:
+        assert 3 == len(await sources.images(request(), parsed(one)))
+        with pytest.raises(UnsuitableIndex, match="more than 3 indexes"):
+            await sources.images(request(), parsed(many))
 
 
 @pytest.mark.parametrize(
