@@ -70,8 +70,8 @@ class PullRequest(msgspec.Struct, frozen=True):
 class Served(msgspec.Struct, frozen=True):
     """The manifest of an Answer: what its headers say, and how it came about.
 
-    `source` is the digest of the stored manifest that this was made of or picked from; None
-    for one that is sent as the tag has it. `outcome` is for the access log: `stored`,
+    `source` is the digest of the stored manifest that this was made of, or that was picked;
+    None for one that is sent as the tag has it. `outcome` is for the access log: `stored`,
     `picked`, `oci→schema1 new`, `oci→schema1 cached`.
     """
 
@@ -131,7 +131,7 @@ def picked(document: Document, child: bytes, media_type: MediaType, digest: Dige
         digest=digest,
         size=len(child),
         outcome="picked",
-        source=digest_of(document.body),
+        source=digest,
     )
     return Answer(document.status, document.headers, child, served)
 
@@ -153,14 +153,20 @@ def translated(document: Document, translation: Translation, how: str) -> Answer
     return Answer(200, document.headers, translation.body, served)
 
 
-def not_ours(document: Document, client: Client) -> Answer:
-    """Answer with a document of a type that this proxy does not know, if the client takes it."""
+def not_ours(document: Document, client: Client, *, referrers: bool = False) -> Answer:
+    """Answer with a document of a type that this proxy does not know, if the client takes it.
+
+    `referrers` is for what a tag of the referrers fallback schema has: any document. A page of
+    a captive portal is none, though a client say `*/*` beside what it is after.
+    """
     content_type = document.headers.get("Content-Type", "no media type")
     if client.accepts(content_type) or client.formats == ALL_FORMATS:
         return as_it_is(document)
     claimed = content_type[:200]
     if not document.body.lstrip().startswith(b"{"):
         raise UpstreamInvalid(f"the upstream sent no manifest but {claimed!r}")
+    if referrers or client.anything:
+        return as_it_is(document)
     raise NoTranslation(
         f"stored here is a document of type {claimed!r}, this client reads {client.words}"
     )

@@ -189,7 +189,7 @@ class Puller:
     async def _from_body(self, request: PullRequest, tag: Tag, document: Document) -> Answer:
         media_type = stored_type(document.body, document.headers.get("Content-Type"))
         if media_type is None:
-            return not_ours(document, request.client)
+            return not_ours(document, request.client, referrers=is_referrers_tag(tag))
         stored = Stored(media_type, digest_of(document.body), document.body)
         request.note(f"stored is {media_type.words}: {stored.digest}, {len(document.body)} bytes")
         if is_referrers_tag(tag):

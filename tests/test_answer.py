@@ -68,12 +68,16 @@ def test_not_ours__who_takes_it() -> None:
 
     assert b"{}" == not_ours(other, request(["application/vnd.example+json"]).client).body
     assert b"{}" == not_ours(other, request(["*/*"]).client).body
+    assert b"{}" == not_ours(other, request(["*/*", MediaType.OCI_MANIFEST]).client).body
+    assert b"{}" == not_ours(other, request("schema2").client, referrers=True).body
     with pytest.raises(NoTranslation, match=r"vnd\.example"):
         not_ours(other, request("schema2").client)
 
 
-@pytest.mark.parametrize("reads", ["schema1", "schema2", "everything"])
-def test_not_ours__no_json(reads: str) -> None:
+@pytest.mark.parametrize(
+    "reads", ["schema1", "schema2", "everything", ["*/*", MediaType.OCI_MANIFEST]]
+)
+def test_not_ours__no_json(reads: str | list[str]) -> None:
     """A page of a captive portal is no manifest, whoever asks by name of types."""
     page = document(b"<html>", Content_Type="text/html")
     client = request(reads).client

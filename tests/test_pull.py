@@ -256,6 +256,17 @@ async def test_by_tag__referrers_tags_are_never_translated(registry: Registry) -
                 assert answer.manifest.source is None
 
 
+async def test_by_tag__referrers_tag_of_a_foreign_type(registry: Registry) -> None:
+    """A document of no type of ours behind a referrers tag goes out as stored, too."""
+    tag, other = "sha256-" + "a" * 64 + ".sig", "application/vnd.example+json"
+    registry.put_manifest("lib/app", b'{"x":1}', other, tag)
+    async with pulling(registry) as puller:
+        for method in ("GET", "HEAD"):
+            answer = await puller.by_tag(request(method=method), Tag(tag))
+
+            assert (200, b'{"x":1}') == (answer.status, answer.body)
+
+
 async def test_by_tag__zstd_for_a_client_without(registry: Registry) -> None:
     """A zstd layer cannot be translated for an engine that cannot read it."""
     await push(registry, "lib/app", TAG, make_image(compression="zstd"))

@@ -55,7 +55,7 @@ async def test_by_tag__image_of_an_index_as_stored(registry: Registry) -> None:
         assert await puller.by_digest(request(), answer.manifest.digest) is None
 
     assert (children[0].manifest, children[0].digest) == (answer.body, answer.manifest.digest)
-    assert (stored.digest, "picked") == (answer.manifest.source, answer.manifest.outcome)
+    assert (children[0].digest, "picked") == (answer.manifest.source, answer.manifest.outcome)
 
 
 async def test_by_tag__platform_that_is_not_there(registry: Registry) -> None:

@@ -33,9 +33,11 @@ class Client(msgspec.Struct, frozen=True):
 
     `formats` are the image manifests it reads, `indexes` the indexes. `others` are media
     types beyond those of this proxy that it named: what is stored as one of them is sent as
-    it is. `platforms` are those that it runs, best first. `zstd`, `string_commands` and
-    `only_empty_layers` tell whether it reads zstd layers, a string where a list of arguments
-    is the rule (Cmd, Entrypoint), and an image without any real layer. `engine` is such as
+    it is; so is every foreign document to who takes `anything`. `platforms` are those that it
+    runs, best first. `zstd`, `string_commands` and `only_empty_layers` tell whether it reads
+    zstd layers, a string where a list of arguments is the rule (Cmd, Entrypoint), and an image
+    without any real layer. `never_zstd` is more than not `zstd`, which may be a guess: a rule
+    says so, and what goes as stored is looked at for it too. `engine` is such as
     `docker/1.9.1`, empty if the User-Agent names none. `reasons` are for people.
     """
 
@@ -43,7 +45,9 @@ class Client(msgspec.Struct, frozen=True):
     indexes: frozenset[MediaType]
     platforms: tuple[Platform, ...]
     others: frozenset[str] = frozenset()
+    anything: bool = False
     zstd: bool = False
+    never_zstd: bool = False
     string_commands: bool = True
     only_empty_layers: bool = True
     engine: str = ""
@@ -71,8 +75,9 @@ class Rule(msgspec.Struct, frozen=True):
     """A correction for the clients whose User-Agent matches; None leaves a point as it is.
 
     `formats` are what such a client reads, whatever it says; `never` takes formats away from
-    what it says. `indexes` likewise; without it, those of the formats that are left. `source`
-    says where the fact is from. Later rules see what earlier ones left.
+    what it says. `indexes` likewise; without it, those that it says, or all if it says nothing,
+    as far as they are of the formats that are left. `source` says where the fact is from. Later
+    rules see what earlier ones left.
     """
 
     name: str
@@ -151,8 +156,9 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
     Of a User-Agent the first 256 characters are read.
     """
     user_agent = user_agent[:_LONGEST_USER_AGENT]
-    formats, indexes, others, reason = _accepted(accept, settings.no_accept)
-    reasons = [reason]
+    accepted = _accepted(accept, settings.no_accept)
+    formats, indexes, anything = accepted.formats, accepted.indexes, accepted.anything
+    reasons = [accepted.reason]
     zstd: bool | None = None
     traits = {"string_commands": True, "only_empty_layers": True}
     platform = platform_of(user_agent)
@@ -160,7 +166,10 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
         if rule.user_agent.match(user_agent) is None:
             continue
         reasons.append(f"{rule.name}: {rule.reason}")
-        formats = (formats if rule.formats is None else rule.formats) - rule.never
+        if rule.formats is not None:
+            formats, anything = rule.formats, False
+            indexes = indexes if accepted.by_name else ALL_INDEXES
+        formats -= rule.never
         indexes = _indexes(indexes if rule.indexes is None else rule.indexes, formats)
         zstd = zstd if rule.zstd is None else rule.zstd
         for trait, before in traits.items():
@@ -172,9 +181,11 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
         formats=formats,
         indexes=indexes,
         platforms=(platform, *_fallbacks(platform, settings)),
-        others=others,
+        others=accepted.others,
+        anything=anything,
         # zstd layers came with OCI: an engine that must be given another format has none.
         zstd=Format.OCI in formats if zstd is None else zstd,
+        never_zstd=zstd is False,
         **traits,
         engine=engine_of(user_agent),
         reasons=tuple(reasons),
@@ -213,23 +224,36 @@ def platform_of(user_agent: str) -> Platform | None:
     return normalised(Platform(os=os[1], architecture=architecture[1]))
 
 
-def _accepted(
-    accept: Iterable[str], no_accept: frozenset[Format]
-) -> tuple[frozenset[Format], frozenset[MediaType], frozenset[str], str]:
-    """Read Accept as a set: (formats, indexes, other media types, reason)."""
+class _Accepted(msgspec.Struct, frozen=True):
+    """What Accept says, before any rule; `by_name` if it names manifest types."""
+
+    formats: frozenset[Format]
+    indexes: frozenset[MediaType]
+    others: frozenset[str]
+    anything: bool
+    by_name: bool
+    reason: str
+
+
+def _accepted(accept: Iterable[str], no_accept: frozenset[Format]) -> _Accepted:
+    """Read Accept as a set."""
     named, refused = _media_ranges(accept)
     types = {known for text in named if (known := manifest_type(text)) is not None}
     others = frozenset(text for text in named if manifest_type(text) is None) - _WILDCARDS
+    anything = not named.isdisjoint(_WILDCARDS)
     if types:
         formats = frozenset(one.image_format for one in types if not one.is_index)
         indexes = frozenset(one for one in types if one.is_index)
-        return formats, indexes, others, "its Accept header names these types"
-    if not named.isdisjoint(_WILDCARDS):
-        never = {known for text in refused if (known := manifest_type(text)) is not None}
-        formats = ALL_FORMATS - {one.image_format for one in never if not one.is_index}
-        return formats, ALL_INDEXES - never, others, "its Accept header takes anything"
-    indexes = ALL_INDEXES if no_accept == ALL_FORMATS else frozenset()
-    return no_accept, indexes, others, "its Accept header names no manifest type"
+        reason = "its Accept header names these types"
+        return _Accepted(formats, indexes, others, anything, True, reason)
+    never = {known for text in refused if (known := manifest_type(text)) is not None}
+    formats = ALL_FORMATS if anything else no_accept
+    indexes = ALL_INDEXES if formats == ALL_FORMATS else frozenset()
+    formats -= {one.image_format for one in never if not one.is_index}
+    # Whoever takes no image of a format has no use for an index of such.
+    indexes = _indexes(indexes - never, formats)
+    what = "takes anything" if anything else "names no manifest type"
+    return _Accepted(formats, indexes, others, anything, False, f"its Accept header {what}")
 
 
 def _media_ranges(accept: Iterable[str]) -> tuple[set[str], set[str]]:

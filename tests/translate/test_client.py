@@ -124,6 +124,61 @@ def test_understand__never_fails(accept: list[str], user_agent: str) -> None:
     assert client.platforms
 
 
+@pytest.mark.parametrize(
+    ("accept", "indexes"),
+    [
+        (["*/*"], {MediaType.DOCKER_LIST, MediaType.OCI_INDEX}),
+        ([f"*/*, {MediaType.OCI_INDEX};q=0"], {MediaType.DOCKER_LIST}),
+        ([f"*/*, {MediaType.OCI_MANIFEST};q=0"], {MediaType.DOCKER_LIST}),
+        ([f"*/*, {MediaType.SCHEMA2};q=0"], {MediaType.OCI_INDEX}),
+        ([f"{MediaType.SCHEMA2};q=0"], {MediaType.OCI_INDEX}),
+    ],
+)
+def test_understand__refused_format_takes_its_index(
+    accept: list[str], indexes: set[MediaType]
+) -> None:
+    """Of a format with q=0 neither images nor indexes are left, whatever else is taken."""
+    client = understand(accept, "", Settings(no_accept=ALL_FORMATS))
+
+    assert indexes == client.indexes
+
+
+def test_understand__rule_for_a_client_that_names_nothing() -> None:
+    """Formats that a rule gives come with their indexes, unless Accept names what it reads."""
+    rule = Rule("mine", re.compile("docker/"), "", "", formats=frozenset({SCHEMA1, SCHEMA2}))
+    settings = Settings(rules=(*RULES, rule))
+
+    assert {MediaType.DOCKER_LIST} == understand([], docker("1.9.1"), settings).indexes
+    assert set() == understand([MediaType.SCHEMA2], docker("1.12.6"), settings).indexes
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "zstd", "never"),
+    [
+        (docker("20.10.24"), False, True),
+        (docker("23.0.0"), True, False),
+        ("containerd/1.6", True, False),
+    ],
+)
+def test_understand__never_zstd(user_agent: str, *, zstd: bool, never: bool) -> None:
+    """Only a rule makes it certain that a client reads no zstd."""
+    client = understand(EVERYTHING, user_agent, SETTINGS)
+    guessed = understand([MediaType.SCHEMA2], "", SETTINGS)
+
+    assert (zstd, never) == (client.zstd, client.never_zstd)
+    assert (False, False) == (guessed.zstd, guessed.never_zstd)
+
+
+def test_understand__anything() -> None:
+    """A wildcard beside named types takes what is foreign to both, unless a rule has the word."""
+    rule = Rule("mine", re.compile("x"), "", "", formats=frozenset({SCHEMA2}))
+    accept = [f"{MediaType.OCI_MANIFEST}, */*"]
+
+    assert understand(accept, "", SETTINGS).anything
+    assert not understand([MediaType.OCI_MANIFEST], "", SETTINGS).anything
+    assert not understand(accept, "x", Settings(rules=(rule,))).anything
+
+
 def test_understand__stored_setting() -> None:
     """With no_accept: stored, a client that names nothing is sent whatever is stored."""
     client = understand([], "", Settings(no_accept=ALL_FORMATS))
@@ -235,7 +290,7 @@ def test_understand__fallbacks_however_spelled(key: str) -> None:
 def test_accepts__other_types() -> None:
     """A type that this proxy does not know is remembered, to be sent as stored."""
     artifact = "application/vnd.oci.artifact.manifest.v1+json"
-    client = understand([f"{artifact}, */*, {MediaType.SCHEMA2}"], "oras/1", SETTINGS)
+    client = understand([f"{artifact}, {MediaType.SCHEMA2}"], "oras/1", SETTINGS)
 
     assert client.accepts(artifact.upper() + "; charset=utf-8")
     assert not client.accepts("text/html")
