@@ -25,19 +25,19 @@ from proxy.answer import (
     stored_as,
     translated,
 )
-from proxy.errors import UpstreamInvalid
+from proxy.choosing import check_own_image, look, pick
 from proxy.flights import Flights
+from proxy.left_out import must_suit
 from proxy.manifest.index import Index
 from proxy.manifest.parse import parse, stored_type
-from proxy.sources import Sources, UpstreamRefused, must_be_sent
-from proxy.spec.digest import Digest, digest_of, is_digest, parse_digest
+from proxy.sources import Sources, Stored, UpstreamRefused, must_be_sent
+from proxy.spec.digest import Digest, digest_of, is_digest
 from proxy.spec.media_types import manifest_type
 from proxy.spec.reference import Repository, Tag, is_referrers_tag
-from proxy.store.record import Store, TranslationKey
+from proxy.store.record import Store, Translation, TranslationKey
 from proxy.translate.jws import SigningKey
-from proxy.translate.negotiate import Action, plan
-from proxy.translate.platforms import select
-from proxy.translator import Stored, Translator, must_suit, translation_key
+from proxy.translate.negotiate import Action, Plan, must_look, plan
+from proxy.translator import Translator, translation_key
 from proxy.upstream.client import Document
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Puller:
             return await self._sources.ask(request, tag)
         request.note("the upstream says that the tag is what it was")
         with stored_as(translation.source_type):
-            must_suit(request, translation)
+            await self._must_suit(request, translation)
         return translated(document, translation, "cached")
 
     def _remember(
@@ -175,16 +175,30 @@ class Puller:
         if is_referrers_tag(tag):
             return as_stored("HEAD", head, media_type)
         with stored_as(media_type):
-            what = plan(media_type, request.client)
+            return await self._from_digest(request, tag, head, Stored(media_type, digest))
+
+    async def _from_digest(
+        self, request: PullRequest, tag: Tag, head: Document, stored: Stored
+    ) -> Answer | None:
+        """Answer HEAD about what is stored, without fetching it."""
+        media_type = stored.media_type
+        what = plan(media_type, request.client)
+        if what.action is Action.AS_STORED and must_look(media_type, request.client):
+            body = await self._sources.kept(request, stored.digest)
+            if body is None:
+                return None
+            found = Stored(media_type, stored.digest, body)
+            what = await look(self._sources, request, found, what)
         if what.action is Action.AS_STORED:
             return as_stored("HEAD", head, media_type)
-        if what.target is not None:
-            key = translation_key(request, tag, digest, what.target)
-            translation = await self._translator.known(key)
-            if translation is not None:
-                must_suit(request, translation)
-                return translated(head, translation, "cached")
-        return None
+        if what.target is None:
+            return None
+        key = translation_key(request, tag, stored.digest, what.target)
+        translation = await self._translator.known(key)
+        if translation is None:
+            return None
+        await self._must_suit(request, translation)
+        return translated(head, translation, "cached")
 
     async def _from_body(self, request: PullRequest, tag: Tag, document: Document) -> Answer:
         media_type = stored_type(document.body, document.headers.get("Content-Type"))
@@ -202,12 +216,12 @@ class Puller:
         self, request: PullRequest, tag: Tag, document: Document, stored: Stored
     ) -> Answer:
         tagged = stored.digest
-        what = plan(stored.media_type, request.client)
+        what = await self._plan(request, stored)
         if what.action is Action.AS_STORED:
             return as_stored("GET", document, stored.media_type)
         if what.action is Action.PICK:
-            stored = await self._pick(request, stored)
-            what = plan(stored.media_type, request.client)
+            stored = await pick(self._sources, request, stored)
+            what = await self._plan(request, stored)
         if what.target is None or what.action is Action.AS_STORED:
             child = stored.body or await self._sources.manifest(request, stored.digest)
             return picked(document, child, stored.media_type, stored.digest)
@@ -216,21 +230,24 @@ class Puller:
         translation, how = await self._translator.known(key), "cached"
         if translation is None:
             translation, how = await self._translator.make(request, key, stored), "new"
-        must_suit(request, translation)
+        await self._must_suit(request, translation)
         self._remember(request, tag, document, tagged, key)
         return translated(document, translation, how)
 
-    async def _pick(self, request: PullRequest, stored: Stored) -> Stored:
-        """Return the image of an index that suits the client."""
-        index = parse(stored.body or b"", stored.media_type)
-        assert isinstance(index, Index)  # noqa: S101  narrows: only indexes are picked from
-        child = select(await self._sources.images(request, index), request.client.platforms)
-        request.note(f"pick the image for {child.platform or 'any platform'}: {child.digest}")
-        digest, known = parse_digest(child.digest), manifest_type(child.media_type)
-        if known is not None:
-            return Stored(known, digest, platform=child.platform)
-        body = await self._sources.manifest(request, digest)
-        shown = stored_type(body, None)
-        if shown is None or shown.is_index:
-            raise UpstreamInvalid(f"the child {digest} of this index is no image")
-        return Stored(shown, digest, body, child.platform)
+    async def _plan(self, request: PullRequest, stored: Stored) -> Plan:
+        """Return what to do with a stored manifest; where its type tells little, look inside."""
+        what = plan(stored.media_type, request.client)
+        if what.action is not Action.AS_STORED or not must_look(stored.media_type, request.client):
+            return what
+        if stored.body is not None:
+            await self._sources.keep(request, stored.digest, stored.body)
+        return await look(self._sources, request, stored, what)
+
+    async def _must_suit(self, request: PullRequest, translation: Translation) -> None:
+        """Raise unless the client can use its own image of a translated index."""
+        must_suit(translation, request.client.platforms)
+        if translation.media_type.is_index and request.client.never_zstd:
+            index = parse(translation.body, translation.media_type)
+            assert isinstance(index, Index)  # noqa: S101  narrows: its type says so
+            made = translation.children
+            await check_own_image(self._sources, request, index, checked=made)

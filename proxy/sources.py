@@ -10,20 +10,37 @@ from typing import Final
 import msgspec
 
 from proxy.answer import PullRequest
-from proxy.errors import DigestMismatch, UnsuitableIndex, UpstreamInvalid
+from proxy.errors import (
+    Artifact,
+    DigestMismatch,
+    NoTranslation,
+    UnsuitableIndex,
+    UpstreamInvalid,
+)
 from proxy.flights import Flights
+from proxy.manifest.config_blob import platform_of_config
+from proxy.manifest.image import ImageManifest
 from proxy.manifest.index import Index, is_image
 from proxy.manifest.parse import parse, stored_type
 from proxy.manifest.schema1 import payload_of
-from proxy.spec.descriptor import Descriptor
+from proxy.spec.descriptor import Descriptor, Platform
 from proxy.spec.digest import Digest, parse_digest, verify
-from proxy.spec.media_types import manifest_type
+from proxy.spec.media_types import MediaType, is_told, manifest_type
 from proxy.store.record import Store
 from proxy.upstream.client import Document, UpstreamRegistry
 
 # An index may point to indexes; none of those to a further one. Every tool that reads indexes
 # stops somewhere, most of them here.
 _DEEPEST: Final = 2
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A stored manifest, named; its body may still have to be fetched."""
+
+    media_type: MediaType
+    digest: Digest
+    body: bytes | None = None
+    platform: Platform | None = None
 
 
 class UpstreamRefused(Exception):
@@ -92,6 +109,38 @@ class Sources:
         _must_be_there(document, f"the manifest {digest} that it points to")
         await self._store.put_document(request.repository, digest, document.body)
         return document.body
+
+    async def kept(self, request: PullRequest, digest: Digest) -> bytes | None:
+        """Return a manifest if it need not be fetched, else None."""
+        return await self._store.get_document(request.repository, digest)
+
+    async def keep(self, request: PullRequest, digest: Digest, manifest: bytes) -> None:
+        """Keep a manifest that came by its tag, for a HEAD that must know what is in it."""
+        if await self.kept(request, digest) is None:
+            await self._store.put_document(request.repository, digest, manifest)
+
+    async def image(self, request: PullRequest, entry: Descriptor) -> Stored:
+        """Return the image that an entry of an index points to; Artifact if it is none."""
+        digest, media_type = parse_digest(entry.digest), manifest_type(entry.media_type)
+        body = None
+        if media_type is None and not is_told(entry.media_type):
+            body = await self.manifest(request, digest)
+            media_type = stored_type(body, None)
+        if media_type is None or media_type.is_index:
+            what = (media_type or entry.media_type)[:200]
+            raise Artifact(f"what the index has here is no image but of type {what!r}")
+        return Stored(media_type, digest, body, entry.platform)
+
+    async def platform(self, request: PullRequest, stored: Stored) -> Platform:
+        """Return the platform that an image says it is for; NoTranslation if it says none."""
+        body = stored.body or await self.manifest(request, stored.digest)
+        image = parse(body, stored.media_type)
+        if isinstance(image, ImageManifest) and not image.is_artifact:
+            config = await self.config_blob(request, parse_digest(image.config.digest))
+            told = platform_of_config(config)
+            if told is not None:
+                return told
+        raise NoTranslation("neither the index nor the image tells for which platform it is")
 
     async def config_blob(self, request: PullRequest, digest: Digest) -> bytes:
         """Return a config blob, verified."""

@@ -6,41 +6,28 @@ Whoever asks here has been confirmed by the upstream for this request: see pull.
 import asyncio
 from typing import Final
 
-import msgspec
-
 from proxy.answer import PullRequest
-from proxy.errors import NoPlatform, NoTranslation, NotTranslatable
+from proxy.errors import NoTranslation, NotTranslatable, UpstreamInvalid
 from proxy.flights import Flights
+from proxy.left_out import is_for_good, leave_out, refusal
 from proxy.manifest.image import ImageManifest
 from proxy.manifest.index import Index
 from proxy.manifest.parse import parse
-from proxy.sources import Sources
-from proxy.spec.descriptor import Descriptor, Platform
+from proxy.sources import Sources, Stored
+from proxy.spec.descriptor import Descriptor
 from proxy.spec.digest import Digest, parse_digest
-from proxy.spec.media_types import MediaType, manifest_type
+from proxy.spec.media_types import MediaType
 from proxy.spec.reference import Tag
 from proxy.store.record import LeftOut, Store, Translation, TranslationKey
 from proxy.translate.docker_oci import translate_image
 from proxy.translate.index import Child, child_type, translate_index
 from proxy.translate.jws import SigningKey
-from proxy.translate.platforms import runs, select
 from proxy.translate.to_schema1 import to_schema1
 from proxy.translate.translated import TranslatedManifest
 
 _OF_ONE_INDEX: Final = 8  # images that are fetched at once
 CHILDREN_AT_ONCE: Final = 256
 """Images of all indexes that are fetched at once, each on a connection of its own."""
-
-_IMAGES: Final = frozenset({MediaType.SCHEMA2, MediaType.OCI_MANIFEST})
-
-
-class Stored(msgspec.Struct, frozen=True):
-    """A stored manifest, named; its body may still have to be fetched."""
-
-    media_type: MediaType
-    digest: Digest
-    body: bytes | None = None
-    platform: Platform | None = None
 
 
 class Translator:
@@ -52,7 +39,7 @@ class Translator:
         self._sources = sources
         self._store = store
         self._key = key
-        self._flights: Flights[Translation] = Flights()
+        self._flights: Flights[Translation | tuple[LeftOut, ...]] = Flights()
         self._children = asyncio.Semaphore(children)
 
     async def known(self, key: TranslationKey) -> Translation | None:
@@ -69,24 +56,33 @@ class Translator:
     async def make(self, request: PullRequest, key: TranslationKey, stored: Stored) -> Translation:
         """Return a new translation, which is kept; identical ones under way are made once.
 
-        NotTranslatable if there is no honest one; UpstreamRefused if the upstream does not
-        give what it takes.
+        A translated index that lacks what the upstream lacks is not kept. NotTranslatable if
+        there is no honest one, of an index if none of its images has one; UpstreamRefused if
+        the upstream does not give what it takes.
         """
-        return await self._flights.join(
+        made = await self._flights.join(
             (key, request.credentials), lambda: self._translate(request, key, stored)
         )
+        if isinstance(made, tuple):
+            raise refusal(made, request.client.platforms)
+        return made
 
     async def _translate(
         self, request: PullRequest, key: TranslationKey, stored: Stored
-    ) -> Translation:
+    ) -> Translation | tuple[LeftOut, ...]:
+        """Return a translation; of an index of which nothing is left, why: clients ask for one."""
         body = stored.body or await self._sources.manifest(request, stored.digest)
         manifest = parse(body, stored.media_type)
         children: list[Child | LeftOut] = []
+        left_out: tuple[LeftOut, ...] = ()
         if isinstance(manifest, ImageManifest):
             result = await self._translate_image(request, key, manifest)
         elif isinstance(manifest, Index):
             children = await self._translate_children(request, key, manifest)
             listed = [child for child in children if isinstance(child, Child)]
+            left_out = tuple(child for child in children if isinstance(child, LeftOut))
+            if not listed:
+                return left_out
             result = translate_index(listed, key.target)
         else:
             raise NoTranslation(f"there is no translation of {stored.media_type.words}")
@@ -102,11 +98,12 @@ class Translator:
                 for child in children
                 if isinstance(child, Child) and child.translated
             ),
-            left_out=tuple(child for child in children if isinstance(child, LeftOut)),
+            left_out=left_out,
             tag=key.tag,
             platform="" if stored.platform is None else str(stored.platform),
         )
-        await self._store.put(key, translation)
+        if all(map(is_for_good, left_out)):
+            await self._store.put(key, translation)
         return translation
 
     async def _translate_image(
@@ -130,7 +127,7 @@ class Translator:
     ) -> list[Child | LeftOut]:
         bound = asyncio.Semaphore(_OF_ONE_INDEX)
 
-        async def translate(image: Descriptor) -> Child | LeftOut | None:
+        async def translate(image: Descriptor) -> Child | LeftOut:
             async with bound, self._children:
                 return await self._translate_child(request, image, child_type(key.target))
 
@@ -141,28 +138,35 @@ class Translator:
         except BaseExceptionGroup as failed:
             # One failure ends the others; it is the one that the client is told.
             raise failed.exceptions[0] from None
-        results = [task.result() for task in tasks]
-        return [result for result in results if result is not None]
+        return [task.result() for task in tasks]
 
     async def _translate_child(
         self, request: PullRequest, image: Descriptor, target: MediaType
-    ) -> Child | LeftOut | None:
-        """Return an image as a translated index has it; None for what is no image."""
-        media_type, digest = manifest_type(image.media_type), parse_digest(image.digest)
-        if media_type not in _IMAGES or media_type is None:
-            return None
-        if media_type is target:
-            return Child(target, image.size, digest, image.platform)
-        key = translation_key(request, Tag(""), digest, target)
+    ) -> Child | LeftOut:
+        """Return an image as a translated index has it, or why it has not."""
         try:
-            translation = await self._store.get(key) or await self.make(
-                request, key, Stored(media_type, digest, platform=image.platform)
-            )
-        except NotTranslatable as error:
-            request.note(f"leave out {image.platform}: {error.message}")
-            return LeftOut(image.platform or Platform("unknown", "unknown"), error.message)
+            stored = await self._sources.image(request, image)
+            return await self._child(request, stored, image.size, target)
+        except (NotTranslatable, UpstreamInvalid) as error:
+            request.note(f"leave out {image.platform or image.digest}: {error.message}")
+            return leave_out(image.platform, error)
+
+    async def _child(
+        self, request: PullRequest, stored: Stored, size: int, target: MediaType
+    ) -> Child:
+        media_type, platform = stored.media_type, stored.platform
+        to_docker = target is MediaType.SCHEMA2
+        if media_type.is_schema1 and not to_docker:
+            raise NoTranslation("it is a Docker schema 1 image, which cannot become an OCI image")
+        if platform is None and to_docker:  # whose readers need one
+            platform = await self._sources.platform(request, stored)
+        # Whoever reads a manifest list reads schema 1 too.
+        if media_type is target or media_type.is_schema1:
+            return Child(media_type, size, stored.digest, platform)
+        key = translation_key(request, Tag(""), stored.digest, target)
+        translation = await self._store.get(key) or await self.make(request, key, stored)
         size = len(translation.body)
-        return Child(target, size, translation.digest, image.platform, translated=True)
+        return Child(target, size, translation.digest, platform, translated=True)
 
 
 def translation_key(
@@ -176,19 +180,3 @@ def translation_key(
         return TranslationKey(request.repository, source, target, tag, reads)
     reads = "zstd" if client.zstd else ""
     return TranslationKey(request.repository, source, target, client=reads)
-
-
-def must_suit(request: PullRequest, translation: Translation) -> None:
-    """Raise if a translated index lacks just the image that this client would take of it."""
-    if not translation.left_out:
-        return
-    platforms = request.client.platforms
-    index = parse(translation.body, translation.media_type)
-    assert isinstance(index, Index)  # noqa: S101  narrows: images have nothing to leave out
-    try:
-        select(index.manifests, platforms)
-    except NoPlatform:
-        for image in translation.left_out:
-            if runs(image.platform, platforms):
-                raise NoTranslation(f"the image for {image.platform}: {image.reason}") from None
-        raise

@@ -12,6 +12,7 @@ from proxy.metrics import Metrics
 from proxy.pull import Puller
 from proxy.sources import Sources
 from proxy.spec.digest import digest_of
+from proxy.spec.media_types import MediaType
 from proxy.store.memory import MemoryEntries
 from proxy.store.translations import Translations
 from tests.images import Image, make_image, make_index, push
@@ -56,6 +57,76 @@ async def test_by_tag__warm_asks_for_news_alone(registry: Registry, stored: str)
     assert (200, cold.body, cold.manifest.digest) == (warm.status, warm.body, warm.manifest.digest)
     assert cold.manifest.source == warm.manifest.source
     assert "oci→schema1 cached" == warm.manifest.outcome
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "stored", "cold"),
+    [
+        ("docker/20.10.24 os/linux arch/amd64", "image", 1),
+        ("docker/20.10.24 os/linux arch/amd64", "index", 2),
+        ("docker/20.10.24 os/linux arch/arm64", "index", 2),
+        ("docker/20.10.24 os/linux arch/s390x", "index", 1),
+        ("docker/23.0.1 os/linux arch/amd64", "image", 1),
+        ("docker/23.0.1 os/linux arch/amd64", "index", 1),
+        ("containerd/1.7.2", "index", 1),
+    ],
+)
+async def test_by_tag__as_stored_for_who_reads_no_zstd(
+    registry: Registry, user_agent: str, stored: str, cold: int
+) -> None:
+    """The one image that an engine without zstd takes is looked at once; of others none is."""
+    index = make_index((make_image(), make_image(architecture="arm64")))
+    await push(registry, "lib/app", TAG, index if stored == "index" else make_image())
+    get = request("everything", user_agent=user_agent)
+    head = request("everything", user_agent=user_agent, method="HEAD")
+    async with pulling(registry) as puller:
+        answer = await puller.by_tag(get, TAG)
+        assert cold == registry.count()
+        registry.reset()
+        warm = await puller.by_tag(get, TAG)
+        assert 1 == registry.count()
+        told = await puller.by_tag(head, TAG)
+
+    assert (1, 1) == (registry.count("GET"), registry.count("HEAD"))
+    assert answer.manifest == warm.manifest == told.manifest
+    assert pushed(registry) == answer.body
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "calls"),
+    [
+        # HEAD alone does not tell; then the manifest, and the image that it takes.
+        ("docker/20.10.24 os/linux arch/amd64", 3),
+        ("docker/23.0.1 os/linux arch/amd64", 1),
+        ("containerd/1.7.2", 1),
+    ],
+)
+async def test_by_tag__cold_head_of_an_index(
+    registry: Registry, user_agent: str, calls: int
+) -> None:
+    """HEAD costs more than one call only where what is inside has never been seen."""
+    await push(registry, "lib/app", TAG, make_index((make_image(),)))
+    async with pulling(registry) as puller:
+        await puller.by_tag(request("everything", user_agent=user_agent, method="HEAD"), TAG)
+
+    assert calls == registry.count()
+
+
+async def test_by_tag__list_of_foreign_images_costs_them_once(registry: Registry) -> None:
+    """A manifest list with OCI images is translated once; then HEAD and GET are one call each."""
+    images = (make_image(), make_image(architecture="arm64"), make_image(format="schema2"))
+    index = make_index(images, MediaType.DOCKER_LIST, attestations=False)
+    await push(registry, "lib/app", TAG, index)
+    async with pulling(registry) as puller:
+        cold = await puller.by_tag(request("schema2"), TAG)
+        assert 3 == registry.count()
+        warm = await puller.by_tag(request("schema2"), TAG)
+        head = await puller.by_tag(request("schema2", method="HEAD"), TAG)
+        assert 5 == registry.count()
+        everything = await puller.by_tag(request("everything"), TAG)
+
+    assert cold.body == warm.body == head.body
+    assert (pushed(registry), 6) == (everything.body, registry.count())
 
 
 async def test_by_tag__moved_tag_costs_one_upstream_call(registry: Registry) -> None:

@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.errors import DigestMismatch, UnsuitableIndex, UpstreamInvalid, UpstreamTooLarge
+from proxy.errors import (
+    Artifact,
+    DigestMismatch,
+    NoTranslation,
+    UnsuitableIndex,
+    UpstreamInvalid,
+    UpstreamTooLarge,
+)
 from proxy.manifest.index import Index
 from proxy.manifest.parse import parse
-from proxy.sources import Sources, UpstreamRefused
+from proxy.sources import Sources, Stored, UpstreamRefused
+from proxy.spec.descriptor import Descriptor
 from proxy.spec.digest import Digest, digest_of
 from proxy.spec.media_types import MediaType
 from proxy.store.memory import MemoryEntries
@@ -191,3 +199,49 @@ async def test_images__child_that_is_no_index(registry: Registry) -> None:
     async with sourcing(registry) as sources:
         with pytest.raises(UpstreamInvalid, match="manifests"):
             await sources.images(request(), parsed(body))
+
+
+async def test_keep__for_a_head(registry: Registry) -> None:
+    """What came by its tag is there by its digest, in its repository only, without a call."""
+    body = make_image().manifest
+    async with sourcing(registry) as sources:
+        assert await sources.kept(request(), digest_of(body)) is None
+        for _ in range(2):
+            await sources.keep(request(), digest_of(body), body)
+
+        assert body == await sources.kept(request(), digest_of(body))
+        assert body == await sources.manifest(request(), digest_of(body))
+        assert await sources.kept(request(repository="lib/other"), digest_of(body)) is None
+    assert 0 == registry.count()
+
+
+@pytest.mark.parametrize("media_type", ["application/vnd.example+json", "application/json"])
+async def test_image__none(registry: Registry, media_type: str) -> None:
+    """An entry that names a foreign type, or shows no image, is an artifact; so is an index."""
+    blank = registry.put_manifest("lib/app", b'{"x":1}', "application/json")
+    index = registry.put_manifest("lib/app", make_index([make_image()]).manifest, INDEX)
+    async with sourcing(registry) as sources:
+        for digest in (blank, index):
+            with pytest.raises(Artifact, match="no image but of type"):
+                await sources.image(request(), Descriptor(media_type, 1, digest))
+
+
+async def test_platform__of_the_image_itself(registry: Registry) -> None:
+    """An image is asked by its config blob; what has none, or no platform in it, cannot say."""
+    image, mute = make_image(architecture="s390x"), make_image(extras={"architecture": ""})
+    artifact = make_image(manifest_extras={"artifactType": "application/x"})
+    for one in (image, mute, artifact):
+        await push(registry, "lib/app", None, one)
+    schema1 = make_schema1()
+    async with sourcing(registry) as sources:
+        stored = Stored(MediaType.OCI_MANIFEST, Digest(image.digest))
+        told = await sources.platform(request(), stored)
+        for other in (
+            Stored(MediaType.OCI_MANIFEST, Digest(mute.digest)),
+            Stored(MediaType.OCI_MANIFEST, Digest(artifact.digest), artifact.manifest),
+            Stored(MediaType.SCHEMA1_SIGNED, Digest(schema1.digest), schema1.manifest),
+        ):
+            with pytest.raises(NoTranslation, match="tells for which platform"):
+                await sources.platform(request(), other)
+
+    assert "linux/s390x" == str(told)

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.connecting import connected
-from proxy.errors import NoPlatform, NoTranslation
 from proxy.metrics import Metrics
-from proxy.sources import Sources
+from proxy.sources import Sources, Stored
 from proxy.spec.descriptor import Platform
 from proxy.spec.digest import Digest
 from proxy.spec.media_types import MediaType
 from proxy.spec.reference import Tag
 from proxy.store.memory import MemoryEntries
-from proxy.store.record import LeftOut, Translation
 from proxy.store.translations import Translations
-from proxy.translator import CHILDREN_AT_ONCE, Stored, Translator, must_suit, translation_key
+from proxy.translator import CHILDREN_AT_ONCE, Translator, translation_key
 from tests.images import make_image, make_index, push
 from tests.pulling import request
 from tests.registry_content import sha256
@@ -173,32 +171,3 @@ def test_translation_key__is_shared_by_clients_that_read_the_same(
     )
 
     assert same is (one == other)
-
-
-def translated_list(*left_out: LeftOut) -> Translation:
-    """Return a translated list that lacks these images; linux/amd64 is in it."""
-    return Translation(
-        body=make_index((IMAGE,), str(MediaType.DOCKER_LIST), attestations=False).manifest,
-        media_type=MediaType.DOCKER_LIST,
-        digest=Digest("sha256:" + "0" * 64),
-        repository=request().repository,
-        source=STORED_INDEX.digest,
-        source_type=MediaType.OCI_INDEX,
-        left_out=left_out,
-    )
-
-
-def test_must_suit__whoever_is_served_by_the_rest() -> None:
-    """What is left out of a list is nothing to those who take another image of it."""
-    must_suit(request("schema2"), translated_list())
-    must_suit(request("schema2"), translated_list(LeftOut(ARM, "it has zstd layers")))
-
-
-def test_must_suit__the_one_that_is_left_out() -> None:
-    """A client whose image is left out is told why; one whose image never was, that."""
-    lacking = translated_list(LeftOut(ARM, "it has zstd layers"))
-
-    with pytest.raises(NoTranslation, match=r"linux/arm: it has zstd layers"):
-        must_suit(request("schema2", user_agent="docker/19.03.9 os/linux arch/arm"), lacking)
-    with pytest.raises(NoPlatform):
-        must_suit(request("schema2", user_agent="docker/19.03.9 os/linux arch/s390x"), lacking)

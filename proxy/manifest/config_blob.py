@@ -22,6 +22,7 @@ from proxy.manifest.gojson_reader import (
     kind_of,
     read_object,
 )
+from proxy.spec.descriptor import Platform
 
 # A bound that no image comes near, so that a hostile history costs little.
 MAX_ENTRIES: Final = 1024
@@ -247,3 +248,12 @@ _READERS: Final[Mapping[str, _Reader]] = {
     "history": _history,
     "rootfs": _rootfs,
 }
+
+
+def platform_of_config(content: bytes) -> Platform | None:
+    """Return the platform that a config blob names, None if it names none."""
+    try:
+        platform = msgspec.json.decode(content, type=Platform)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return platform if platform.os and platform.architecture else None

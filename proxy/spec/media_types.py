@@ -94,6 +94,14 @@ def is_image_config(config_type: str, manifest: MediaType) -> bool:
     return name in _IMAGE_CONFIGS
 
 
+def is_told(media_type: str) -> bool:
+    """Tell whether this names what a document is; else the document itself is to be asked."""
+    return normalise(media_type) not in _TELL_NOTHING
+
+
+_TELL_NOTHING: Final = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
+
+
 class Compression(Enum):
     """How the tar of a layer is packed."""
 

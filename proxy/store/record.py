@@ -34,10 +34,11 @@ KeptDigest = Annotated[Digest, msgspec.Meta(pattern=DIGEST_PATTERN)]
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """An image that a translated index does not have, and why."""
+    """An image that a translated index does not have, and why: the error's words and class."""
 
     platform: Platform
     reason: str
+    error: str = "NoTranslation"
 
 
 class Translation(msgspec.Struct, frozen=True):

@@ -49,6 +49,20 @@ def check_layers(layers: Sequence[Descriptor], *, zstd: bool, foreign: bool) -> 
             raise error(f"layer {number} of {len(layers)} {reason}")
 
 
+def check_stored(image: ImageManifest) -> None:
+    """Raise ZstdLayer if an image that would go out as stored has a layer packed with zstd.
+
+    The rest is for the client to judge: whoever is sent what is stored may know more types
+    than are known here.
+    """
+    if image.is_artifact:
+        return
+    for number, layer in enumerate(image.layers, 1):
+        problem = _problem(layer.media_type, zstd=False, foreign=True)
+        if problem is not None and problem[0] is ZstdLayer:
+            raise ZstdLayer(f"layer {number} of {len(image.layers)} {problem[1]}")
+
+
 def _problem(text: str, *, zstd: bool, foreign: bool) -> tuple[type[NotTranslatable], str] | None:
     layer = LayerType(text)
     if layer.encrypted:

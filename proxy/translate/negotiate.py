@@ -2,7 +2,8 @@
 
 The stored format goes out as it is whenever the client understands it. Else the nearest:
 OCI, schema 2, schema 1. Of an index that the client cannot read, one image is picked, and
-the table is asked again for that image.
+the table is asked again for that image. What goes out as stored has to be looked at for some
+clients (`must_look`): types tell neither the layers of an image nor the images of an index.
 """
 
 from enum import Enum
@@ -13,6 +14,7 @@ import msgspec
 from proxy.errors import NoTranslation
 from proxy.spec.media_types import Format, MediaType
 from proxy.translate.client import Client
+from proxy.translate.index import child_type
 
 
 class Action(Enum):
@@ -90,6 +92,27 @@ def plan(stored: MediaType, client: Client) -> Plan:
         f"stored here is {stored.words}, this client reads {client.words}, and there is no "
         f"translation: {_no_translation(stored)}"
     )
+
+
+def unread_image(index: MediaType, client: Client) -> MediaType | None:
+    """Return the type of image in an index of type `index` that must be translated for `client`.
+
+    That is the other format's, if the client reads the index's own and not that one.
+    """
+    own = child_type(index)
+    other = MediaType.OCI_MANIFEST if own is MediaType.SCHEMA2 else MediaType.SCHEMA2
+    reads = client.formats
+    return other if own.image_format in reads and other.image_format not in reads else None
+
+
+def must_look(stored: MediaType, client: Client) -> bool:
+    """Tell whether `client` may be unable to use a manifest of this type though it reads it.
+
+    Never for clients that read both image formats of today, with every layer.
+    """
+    if stored.is_schema1:
+        return False
+    return client.never_zstd or (stored.is_index and unread_image(stored, client) is not None)
 
 
 def _no_translation(stored: MediaType) -> str:

@@ -14,7 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import UnreadableConfig
-from proxy.manifest.config_blob import MAX_ENTRIES, HistoryEntry, read_config
+from proxy.manifest.config_blob import (
+    MAX_ENTRIES,
+    HistoryEntry,
+    platform_of_config,
+    read_config,
+)
 from tests.image_strategies import wild_configs
 
 if TYPE_CHECKING:
@@ -185,3 +190,22 @@ def test_read_config__raises_nothing_else(content: bytes) -> None:
     """Whatever the bytes, there is a view or UnreadableConfig."""
     with suppress(UnreadableConfig):
         assert read_config(content).raw == content
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'{"os":"linux","architecture":"arm","variant":"v6","x":1}', "linux/arm/v6"),
+        (b'{"os":"windows","architecture":"amd64","os.version":"10"}', "windows/amd64 (10)"),
+        (b'{"os":"linux"}', None),
+        (b'{"os":"","architecture":"amd64"}', None),
+        (b'{"os":"linux","architecture":1}', None),
+        (b"[" * 5000, None),
+        (b"", None),
+    ],
+)
+def test_platform_of_config__if_it_names_one(content: bytes, expected: str | None) -> None:
+    """The platform is what the config blob says, as far as it says it; nothing is raised."""
+    platform = platform_of_config(content)
+
+    assert expected == (None if platform is None else str(platform))

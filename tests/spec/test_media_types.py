@@ -14,6 +14,7 @@ from proxy.spec.media_types import (
     LayerType,
     MediaType,
     docker_layer,
+    is_told,
     manifest_type,
     normalise,
     oci_layer,
@@ -155,3 +156,19 @@ def test_layer__there_and_back(text: str) -> None:
     assert docker is not None
 
     assert oci_layer(LayerType(docker)) == text
+
+
+@pytest.mark.parametrize(
+    ("media_type", "expected"),
+    [
+        ("", False),
+        ("application/json", False),
+        ("Text/Plain; charset=utf-8", False),
+        ("application/octet-stream", False),
+        ("application/vnd.example+json", True),
+        (MediaType.SCHEMA2, True),
+    ],
+)
+def test_is_told__or_the_document_is_asked(media_type: str, *, expected: bool) -> None:
+    """What servers say of everything tells nothing of one thing."""
+    assert expected is is_told(media_type)

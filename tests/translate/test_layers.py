@@ -11,8 +11,12 @@ from proxy.errors import (
     UnknownCompression,
     ZstdLayer,
 )
+from proxy.manifest.image import ImageManifest
+from proxy.manifest.parse import parse
 from proxy.spec.descriptor import Descriptor
-from proxy.translate.layers import check_layers
+from proxy.spec.media_types import MediaType
+from proxy.translate.layers import check_layers, check_stored
+from tests.images import Image, make_image
 
 OCI = "application/vnd.oci.image.layer.v1.tar"
 OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
@@ -83,3 +87,28 @@ def test_check_layers__names_the_first() -> None:
 
     with pytest.raises(UnknownCompression, match="layer 2 of 4"):
         check_layers(found, zstd=False, foreign=False)
+
+
+def parsed(image: Image) -> ImageManifest:
+    """Return a parsed manifest."""
+    manifest = parse(image.manifest, MediaType(image.media_type))
+    assert isinstance(manifest, ImageManifest)
+    return manifest
+
+
+def test_check_stored__zstd_alone() -> None:
+    """What goes out as stored is refused for zstd; of other types the client may know more."""
+    lz4 = {1: {"mediaType": OCI + "+lz4"}}
+
+    check_stored(parsed(make_image()))
+    check_stored(parsed(make_image(layer_extras=lz4)))
+    for image in (make_image(compression="zstd", layer_extras=lz4), make_image(compression="zstd")):
+        with pytest.raises(ZstdLayer, match="layer 1 of 3 is compressed with zstd"):
+            check_stored(parsed(image))
+
+
+def test_check_stored__artifacts() -> None:
+    """An artifact is for tools, whatever engine they call themselves."""
+    artifact = make_image(compression="zstd", manifest_extras={"artifactType": "application/x"})
+
+    check_stored(parsed(artifact))

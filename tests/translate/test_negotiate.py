@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from itertools import chain, combinations
 
+import msgspec
 import pytest
 
 from proxy.errors import NoTranslation
 from proxy.spec.descriptor import parse_platform
 from proxy.spec.media_types import Format, MediaType
 from proxy.translate.client import Client
-from proxy.translate.negotiate import Action, plan
+from proxy.translate.negotiate import Action, must_look, plan, unread_image
 
 SCHEMA1, SCHEMA2, OCI = Format.SCHEMA1, Format.SCHEMA2, Format.OCI
 LIST, INDEX = MediaType.DOCKER_LIST, MediaType.OCI_INDEX
@@ -98,3 +99,33 @@ def test_plan__total() -> None:
             fallback = stored.is_schema1 and SCHEMA2 in formats
 
             assert what.action is Action.PICK or readable or fallback
+
+
+@pytest.mark.parametrize(
+    ("index", "reads", "expected"),
+    [
+        (LIST, [SCHEMA1, SCHEMA2], MediaType.OCI_MANIFEST),
+        (LIST, [SCHEMA2, OCI], None),
+        (LIST, [OCI], None),
+        (LIST, [], None),
+        (INDEX, [OCI], MediaType.SCHEMA2),
+        (INDEX, [SCHEMA2, OCI], None),
+        (INDEX, [SCHEMA2], None),
+    ],
+)
+def test_unread_image__of_the_other_format(
+    index: MediaType, reads: list[Format], expected: MediaType | None
+) -> None:
+    """Images of the other format are translated for who reads the index's own format alone."""
+    assert expected is unread_image(index, client(*reads))
+
+
+def test_must_look__never_for_who_reads_all() -> None:
+    """A client of both formats and any layer costs nothing; one without zstd is looked after."""
+    modern = client(SCHEMA1, SCHEMA2, OCI, indexes=(LIST, INDEX))
+    old = msgspec.structs.replace(modern, never_zstd=True)
+    looked_at = {one for one in MediaType if not one.is_schema1}
+
+    assert not any(must_look(stored, modern) for stored in MediaType)
+    assert looked_at == {stored for stored in MediaType if must_look(stored, old)}
+    assert {INDEX} == {stored for stored in MediaType if must_look(stored, client(OCI))}
