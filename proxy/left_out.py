@@ -40,8 +40,8 @@ def is_for_good(image: LeftOut) -> bool:
 def refusal(left_out: Sequence[LeftOut], platforms: Sequence[Platform]) -> RegistryError:
     """Return the error of the image that runs on one of `platforms`, else of the first."""
     image = next((one for one in left_out if runs(one.platform, platforms)), left_out[0])
-    which = "an image" if image.platform == _UNKNOWN else f"the image for {image.platform}"
-    return _ERRORS.get(image.error, NoTranslation)(f"{which}: {image.reason}")
+    which = "" if image.platform == _UNKNOWN else f"the image for {image.platform}: "
+    return _ERRORS.get(image.error, NoTranslation)(which + image.reason)
 
 
 def must_suit(translation: Translation, platforms: Sequence[Platform]) -> None:

@@ -27,6 +27,7 @@ from proxy.spec.descriptor import Descriptor, Platform
 from proxy.spec.digest import Digest, parse_digest, verify
 from proxy.spec.media_types import MediaType, is_told, manifest_type
 from proxy.store.record import Store
+from proxy.translate.layers import check_image
 from proxy.upstream.client import Document, UpstreamRegistry
 
 # An index may point to indexes; none of those to a further one. Every tool that reads indexes
@@ -132,10 +133,14 @@ class Sources:
         return Stored(media_type, digest, body, entry.platform)
 
     async def platform(self, request: PullRequest, stored: Stored) -> Platform:
-        """Return the platform that an image says it is for; NoTranslation if it says none."""
+        """Return the platform that an image says it is for; NoTranslation if it says none.
+
+        Artifact for what is no image, and whatever else of it nobody can translate.
+        """
         body = stored.body or await self.manifest(request, stored.digest)
         image = parse(body, stored.media_type)
-        if isinstance(image, ImageManifest) and not image.is_artifact:
+        if isinstance(image, ImageManifest):
+            check_image(image, zstd=True, foreign=True)
             config = await self.config_blob(request, parse_digest(image.config.digest))
             told = platform_of_config(config)
             if told is not None:

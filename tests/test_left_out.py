@@ -63,7 +63,7 @@ def test_refusal__keeps_its_class(error: type[NotTranslatable]) -> None:
     ("left_out", "error", "message"),
     [
         (ZSTD, ZstdLayer, "the image for linux/arm: layer 1 of 3 is compressed with zstd"),
-        (leave_out(None, NoTranslation("no")), NoTranslation, "an image: no"),
+        (leave_out(None, NoTranslation("no")), NoTranslation, "no"),
         (LeftOut(ARM, "no", "Unheard"), NoTranslation, "the image for linux/arm: no"),
     ],
 )

@@ -236,12 +236,15 @@ async def test_platform__of_the_image_itself(registry: Registry) -> None:
     async with sourcing(registry) as sources:
         stored = Stored(MediaType.OCI_MANIFEST, Digest(image.digest))
         told = await sources.platform(request(), stored)
-        for other in (
-            Stored(MediaType.OCI_MANIFEST, Digest(mute.digest)),
-            Stored(MediaType.OCI_MANIFEST, Digest(artifact.digest), artifact.manifest),
-            Stored(MediaType.SCHEMA1_SIGNED, Digest(schema1.digest), schema1.manifest),
+        for other, error in (
+            (Stored(MediaType.OCI_MANIFEST, Digest(mute.digest)), NoTranslation),
+            (Stored(MediaType.OCI_MANIFEST, Digest(artifact.digest)), Artifact),
+            (
+                Stored(MediaType.SCHEMA1_SIGNED, Digest(schema1.digest), schema1.manifest),
+                NoTranslation,
+            ),
         ):
-            with pytest.raises(NoTranslation, match="tells for which platform"):
+            with pytest.raises(error):
                 await sources.platform(request(), other)
 
     assert "linux/s390x" == str(told)
