@@ -17,11 +17,13 @@ from proxy.spec.media_types import MediaType
 from proxy.spec.reference import Repository, Tag, parse_reference, parse_repository
 from proxy.translate.client import Client, Settings, understand
 
-_DOCKER: Final = (MediaType.SCHEMA2, MediaType.DOCKER_LIST, MediaType.SCHEMA1_SIGNED)
+_SCHEMA2: Final = (MediaType.SCHEMA2, MediaType.DOCKER_LIST)
+_DOCKER: Final = (*_SCHEMA2, MediaType.SCHEMA1_SIGNED, "application/json")
 _OCI: Final = (MediaType.OCI_MANIFEST, MediaType.OCI_INDEX)
-# Engine → the manifest types that it names in Accept, the first match wins. Docker up to 1.9
-# sends no Accept; 19.03 and later name OCI types, 19.03.0 to 19.03.4 without reading them.
-_ACCEPTS: Final = (
+# Engine → what it names in Accept, the first match wins. Docker up to 1.9 sends no Accept;
+# 19.03 and later name OCI types, 19.03.0 to 19.03.4 without reading them.
+_ACCEPTS: Final[tuple[tuple[re.Pattern[str], tuple[str, ...]], ...]] = (
+    (re.compile(r"containerd/"), (*_SCHEMA2, *_OCI, "*/*")),
     (re.compile(r"docker/(?:0|1\.[0-9](?![0-9]))"), ()),
     (re.compile(r"docker/(?:1\.|17\.|18\.)"), _DOCKER),
     (re.compile(r""), (*_DOCKER, *_OCI)),
@@ -57,7 +59,7 @@ def user_agent_of(engine: str, architecture: str) -> str:
 
 
 def accept_of(engine: str) -> tuple[str, ...]:
-    """Return the manifest types that an engine names in Accept."""
+    """Return the media types that an engine names in Accept."""
     return next(accept for pattern, accept in _ACCEPTS if pattern.match(engine))
 
 
