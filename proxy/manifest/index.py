@@ -3,9 +3,13 @@
 Sources: OCI image spec 1.1 `image-index.md`; Docker "Manifest List".
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
 import msgspec
 
-from proxy.spec.descriptor import Descriptor
+from proxy.spec.descriptor import Descriptor, Platform
 from proxy.spec.digest import Digest
 from proxy.spec.media_types import MediaType
 
@@ -23,6 +27,29 @@ class IndexView(msgspec.Struct):
     """The members of an index that are read."""
 
     manifests: tuple[Descriptor, ...]
+
+
+class LooseView(msgspec.Struct):
+    """The same members of an index whose entries are not all as its spec wants them."""
+
+    manifests: tuple[dict[str, Any], ...]
+
+
+def mended(entries: Sequence[dict[str, Any]]) -> IndexView:
+    """Return what can be read of entries of which one has no media type, or half a platform.
+
+    Such an entry tells less, and the others are no worse for it. msgspec.ValidationError for
+    one that points nowhere.
+    """
+    return msgspec.convert({"manifests": [_mended(entry) for entry in entries]}, IndexView)
+
+
+def _mended(entry: dict[str, Any]) -> dict[str, Any]:
+    whole = {"mediaType": ""} | entry
+    platform = whole.pop("platform", None)
+    with suppress(msgspec.ValidationError):
+        whole["platform"] = msgspec.convert(platform, Platform | None)
+    return whole
 
 
 def is_image(child: Descriptor) -> bool:

@@ -5,13 +5,14 @@ everything: `sniff` asks the document. A document that could be read as two thin
 `manifests` and `layers`, CVE-2021-41190) is refused, never guessed at.
 """
 
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import msgspec
 
 from proxy.errors import UpstreamInvalid
 from proxy.manifest.image import ImageManifest, ImageView
-from proxy.manifest.index import Index, IndexView
+from proxy.manifest.index import Index, IndexView, LooseView, mended
 from proxy.manifest.schema1 import Schema1Manifest, payload_of
 from proxy.spec.digest import digest_of
 from proxy.spec.media_types import MediaType, manifest_type
@@ -36,6 +37,7 @@ class _Outline(msgspec.Struct, rename="camel"):
 _outline: Final = msgspec.json.Decoder(_Outline)
 _image: Final = msgspec.json.Decoder(ImageView)
 _index: Final = msgspec.json.Decoder(IndexView)
+_loose_index: Final = msgspec.json.Decoder(LooseView)
 
 
 def stored_type(content: bytes, content_type: str | None) -> MediaType | None:
@@ -69,7 +71,7 @@ def sniff(content: bytes) -> MediaType | None:
 
 def parse(content: bytes, media_type: MediaType) -> Manifest:
     """Parse a manifest of a known type; UpstreamInvalid, with the reason, if it is none."""
-    outline = _decode(_outline, content, media_type)
+    outline = _decode(_outline.decode, content, media_type)
     expected_version = 1 if media_type.is_schema1 else 2
     if outline.schema_version != expected_version:
         raise _invalid(media_type, f"schemaVersion is {outline.schema_version}")
@@ -81,17 +83,24 @@ def parse(content: bytes, media_type: MediaType) -> Manifest:
     if outline.manifests is not msgspec.UNSET and outline.layers is not msgspec.UNSET:
         raise _invalid(media_type, "it has both manifests and layers")
     if media_type.is_index:
-        index = _decode(_index, content, media_type)
+        index = _decode(_read_index, content, media_type)
         return Index(content, digest_of(content), media_type, index.manifests)
-    image = _decode(_image, content, media_type)
+    image = _decode(_image.decode, content, media_type)
     return ImageManifest(
         content, digest_of(content), media_type, image.config, image.layers, image.artifact_type
     )
 
 
-def _decode(decoder: msgspec.json.Decoder[_T], content: bytes, media_type: MediaType) -> _T:
+def _read_index(content: bytes) -> IndexView:
     try:
-        return decoder.decode(content)
+        return _index.decode(content)
+    except msgspec.ValidationError:
+        return mended(_loose_index.decode(content).manifests)
+
+
+def _decode(read: Callable[[bytes], _T], content: bytes, media_type: MediaType) -> _T:
+    try:
+        return read(content)
     except (msgspec.MsgspecError, ValueError) as error:
         raise _invalid(media_type, str(error)) from error
     except RecursionError as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from proxy.manifest.index import Index, is_image
+from proxy.manifest.index import Index, is_image, mended
 from proxy.manifest.parse import parse
-from proxy.spec.descriptor import Descriptor
+from proxy.spec.descriptor import Descriptor, Platform
 from proxy.spec.media_types import MediaType
 from tests.images import make_image, make_index
 
@@ -62,3 +62,32 @@ def test_is_image__as_buildkit_writes_them() -> None:
     assert [child.digest for child in index.manifests if is_image(child)] == [
         image.digest for image in stored.children
     ]
+
+
+def test_mended__entries_that_tell_less() -> None:
+    """What an entry spoils is not told by it; the other entries stay as they are."""
+    whole = {"mediaType": "a/b", "size": 1, "digest": "sha256:" + "a" * 64}
+    platform = {"os": "linux", "architecture": "arm64"}
+    view = mended(
+        [
+            whole | {"platform": platform, "artifactType": "c/d"},
+            whole | {"platform": {"architecture": "arm64"}},
+            whole | {"platform": "linux/arm64"},
+            {name: whole[name] for name in ("size", "digest")} | {"platform": platform},
+        ]
+    )
+
+    assert [Platform("arm64", "linux"), None, None, Platform("arm64", "linux")] == [
+        entry.platform for entry in view.manifests
+    ]
+    assert ["a/b", "a/b", "a/b", ""] == [entry.media_type for entry in view.manifests]
+    assert "c/d" == view.manifests[0].artifact_type
+
+
+@pytest.mark.parametrize("spoiled", [{"digest": "x"}, {"size": -1}, {"digest": None}, {"urls": 1}])
+def test_mended__entries_that_point_nowhere(spoiled: dict[str, object]) -> None:
+    """An entry without a digest or size is no entry, and its index no index."""
+    whole = {"mediaType": "a/b", "size": 1, "digest": "sha256:" + "a" * 64}
+
+    with pytest.raises(msgspec.ValidationError, match=r"manifests\[1\]"):
+        mended([whole, whole | spoiled])

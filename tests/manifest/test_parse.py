@@ -196,3 +196,15 @@ def test_stored_type__the_claim_goes_first() -> None:
     )
     assert stored_type(content, "application/json; charset=utf-8") is MediaType.SCHEMA2
     assert stored_type(content, None) is MediaType.SCHEMA2
+
+
+def test_parse__index_with_an_entry_that_tells_less() -> None:
+    """An entry without a media type, or with half a platform, spoils no index."""
+    document = json.loads(make_index([make_image(), make_image(architecture="arm64")]).manifest)
+    del document["manifests"][0]["mediaType"]
+    del document["manifests"][1]["platform"]["os"]
+    index = parse(json.dumps(document).encode(), MediaType.OCI_INDEX)
+    assert isinstance(index, Index)
+
+    assert ("", None) == (index.manifests[0].media_type, index.manifests[1].platform)
+    assert "linux/amd64" == str(index.manifests[0].platform)
