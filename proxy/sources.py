@@ -168,7 +168,9 @@ class Sources:
         images = await self._images(request, index, depth=1, left=left)
         if not images:
             what = "only attestations or artifacts" if index.manifests else "nothing"
-            raise UnsuitableIndex(f"the index behind this tag holds no image: {what}")
+            raise UnsuitableIndex(
+                f"the index behind this tag holds no image: {what}; push an image under this tag"
+            )
         return images
 
     async def _verified(self, request: PullRequest, digest: Digest) -> Document:

@@ -66,12 +66,14 @@ def check_stored(image: ImageManifest) -> None:
 def _problem(text: str, *, zstd: bool, foreign: bool) -> tuple[type[NotTranslatable], str] | None:
     layer = LayerType(text)
     if layer.encrypted:
-        return (
-            EncryptedLayer,
-            "is encrypted, which this client cannot read; pull it with a newer one",
+        return EncryptedLayer, (
+            "is encrypted, which no Docker can read; push the image unencrypted, or pull it "
+            "with containerd and ocicrypt"
         )
     if not layer.known or layer.compression is Compression.UNKNOWN:
-        return UnknownCompression, f"is of the unknown type {text[:_SHOWN]!r}"
+        return UnknownCompression, (
+            f"is of the unknown type {text[:_SHOWN]!r}; build the image with gzip layers"
+        )
     if layer.compression is Compression.ZSTD and not zstd:
         return ZstdLayer, (
             "is compressed with zstd, which this client cannot read; "
@@ -80,6 +82,6 @@ def _problem(text: str, *, zstd: bool, foreign: bool) -> tuple[type[NotTranslata
     if layer.foreign and not foreign:
         return ForeignLayer, (
             "is foreign (non-distributable): it is not in the registry and this client "
-            "cannot fetch it from elsewhere"
+            "cannot fetch it from elsewhere; push the image with ordinary layers"
         )
     return None
