@@ -213,7 +213,8 @@ class Upstream(_Section, frozen=True):
 class ClientRule(_Section, frozen=True):
     """What the clients whose User-Agent matches read, whatever their Accept says.
 
-    Without `indexes`, those of the formats that are left; what is not given stays as it is.
+    Without `indexes` those that its Accept names, or all if it names nothing, as far as they are
+    of the formats that are left; what is not given stays as it is.
     """
 
     user_agent: Regex
@@ -234,7 +235,7 @@ class ClientRule(_Section, frozen=True):
         for index in self.indexes or ():
             if needs[index] not in self.formats:
                 raise ValueError(f"reads {index} indexes but not the {needs[index]} images in them")
-        if self.zstd and self.formats == ("schema1",):
+        if self.zstd and set(self.formats) == {"schema1"}:
             raise ValueError("reads zstd layers but only schema 1, which cannot name them")
 
 

@@ -175,6 +175,12 @@ def test_config__cannot_be_changed() -> None:
             "clients[0]",
             "only schema 1",
         ),
+        (
+            MINIMAL
+            + "translate: {clients: [{user_agent: a, formats: [schema1, schema1], zstd: true}]}",
+            "clients[0]",
+            "only schema 1",
+        ),
         ("upstream: {url: 'http://a', timeouts: {idle: 0s}}", "upstream.timeouts", "of nothing"),
         ("upstream: {url: 'http://a', timeouts: {commit: 0s}}", "upstream.timeouts", "of nothing"),
         (

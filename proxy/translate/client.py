@@ -165,12 +165,12 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
     for rule in settings.rules:
         if rule.user_agent.match(user_agent) is None:
             continue
-        reasons.append(f"{rule.name}: {rule.reason}")
         if rule.formats is not None:
             formats, anything = rule.formats, False
             indexes = indexes if accepted.by_name else ALL_INDEXES
         formats -= rule.never
         indexes = _indexes(indexes if rule.indexes is None else rule.indexes, formats)
+        reasons.append(f"{rule.name}: {rule.reason}{_without_effect(rule, indexes)}")
         zstd = zstd if rule.zstd is None else rule.zstd
         for trait, before in traits.items():
             told = getattr(rule, trait)
@@ -199,6 +199,13 @@ def reads_schema1_alone(user_agent: str, settings: Settings) -> bool:
         if rule.user_agent.match(user_agent[:_LONGEST_USER_AGENT]) is not None:
             formats = (formats if rule.formats is None else rule.formats) - rule.never
     return formats == _SCHEMA1_ALONE
+
+
+def _without_effect(rule: Rule, indexes: frozenset[MediaType]) -> str:
+    lost = sorted((rule.indexes or frozenset()) - indexes)
+    if not lost:
+        return ""
+    return f" (without effect for {', '.join(lost)}: it does not read the images in them)"
 
 
 def _fallbacks(platform: Platform, settings: Settings) -> tuple[Platform, ...]:

@@ -152,6 +152,22 @@ def test_understand__rule_for_a_client_that_names_nothing() -> None:
     assert set() == understand([MediaType.SCHEMA2], docker("1.12.6"), settings).indexes
 
 
+def test_understand__rule_without_effect() -> None:
+    """Indexes of images that the client does not read are of no use, and that is told."""
+    rule = Rule("mine", re.compile("docker/"), "so", "", indexes=frozenset({MediaType.DOCKER_LIST}))
+    settings = Settings(rules=(*RULES, rule))
+    old, new = (understand([], docker(version), settings) for version in ("1.9.1", "1.12.6"))
+    listing = understand(DOCKER, docker("1.12.6"), settings)
+
+    for client in (old, new):
+        assert set() == client.indexes
+        assert client.reasons[-1].startswith("mine: so (without effect for application/vnd.docker")
+    assert (frozenset({MediaType.DOCKER_LIST}), "mine: so") == (
+        listing.indexes,
+        listing.reasons[-1],
+    )
+
+
 @pytest.mark.parametrize(
     ("user_agent", "zstd", "never"),
     [
