@@ -87,7 +87,8 @@ async def look(sources: Sources, request: PullRequest, stored: Stored, what: Pla
         return what
     if isinstance(manifest, Index):
         unread = unread_image(stored.media_type, request.client)
-        if any(unread is manifest_type(child.media_type) for child in manifest.manifests if unread):
+        images = [child for child in manifest.manifests if is_image(child)]
+        if unread and any(unread is manifest_type(image.media_type) for image in images):
             request.note("it has images of a format that this client does not read")
             return Plan(Action.TRANSLATE, stored.media_type)
         await check_own_image(sources, request, manifest)
