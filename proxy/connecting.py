@@ -5,7 +5,7 @@ Here the parts are wired together that know nothing of whoever asks; app.py has 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -17,7 +17,6 @@ from proxy.metrics import Metrics
 from proxy.pull import Puller
 from proxy.sources import Sources
 from proxy.store.durable import open_durable
-from proxy.store.entries import Entries
 from proxy.store.guarded import GuardedEntries
 from proxy.store.memory import MemoryEntries
 from proxy.store.tiered import TieredEntries
@@ -64,7 +63,8 @@ async def connected(
     tls = upstream_context(config.upstream)
     tls_of_others = upstream_context(config.upstream, client_certificate=False)
     credentials = login or own_credentials(config.upstream)
-    entries, store_state = _entries(config.cache, metrics)
+    memory = MemoryEntries(config.cache.memory, count=metrics.store)
+    durable = _durable(config.cache, metrics)
     url = config.upstream.url
     neighbourhood = Neighbourhood()
     connecting = partial(
@@ -93,7 +93,10 @@ async def connected(
         observe=metrics.upstream,
         tracing=tracing,
     )
-    store = Translations(entries, upstream=config.upstream.url)
+    store = Translations(
+        memory if durable is None else TieredEntries(memory, durable),
+        upstream=config.upstream.url,
+    )
     sources = Sources(
         upstream,
         store,
@@ -101,24 +104,26 @@ async def connected(
         index_limit=config.limits.index_children,
     )
     try:
-        yield Connections(upstream, Puller(sources, store, key), store_state)
+        async with nullcontext() if durable is None else durable.watched():
+            yield Connections(
+                upstream,
+                Puller(sources, store, key),
+                lambda: "memory only" if durable is None else durable.state,
+            )
     finally:
         await upstream.close()
         await store.close()
         await asyncio.to_thread(tracing.close)  # it may have spans to send
 
 
-def _entries(cache: Cache, metrics: Metrics) -> tuple[Entries, Callable[[], str]]:
-    """Return where translations are kept, in memory over the durable store, and its state."""
-    memory = MemoryEntries(cache.memory, count=metrics.store)
+def _durable(cache: Cache, metrics: Metrics) -> GuardedEntries | None:
+    """Return the durable store, None without one; nothing is connected yet."""
     if cache.store is None:
-        return memory, lambda: "memory only"
+        return None
     kind, durable = open_durable(
         cache.store, max_bytes=cache.store_size, ttl=cache.store_ttl, timeout=cache.store_timeout
     )
-    guarded = GuardedEntries(durable, kind, timeout=cache.store_timeout, count=metrics.store)
-    state = {True: f"{kind} works", False: f"{kind} fails; the log tells why"}
-    return TieredEntries(memory, guarded), lambda: state[guarded.working]
+    return GuardedEntries(durable, kind, timeout=cache.store_timeout, count=metrics.store)
 
 
 def _splicer(config: Config) -> Splicer | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from proxy.connecting import connected, naming
 from proxy.errors import ConfigError
 from proxy.metrics import Metrics
+from tests.peers import free_port
 from tests.running import KEY, config_for
 
 if TYPE_CHECKING:
@@ -23,7 +25,23 @@ async def test_connected__store_state(registry: Registry, tmp_path: Path) -> Non
         assert "memory only" == memory.store_state()
     cache = {"store": f"sqlite:///{tmp_path}/store.db"}
     async with connected(config_for(registry.url, cache=cache), KEY, Metrics()) as sqlite:
-        assert "sqlite works" == sqlite.store_state()
+        states = [sqlite.store_state()]
+        async with asyncio.timeout(5):
+            while sqlite.store_state() != "sqlite works":  # noqa: ASYNC110  it has no event
+                await asyncio.sleep(0)
+
+    assert ["sqlite: not used yet"] == states
+
+
+async def test_connected__store_that_cannot_be_used(registry: Registry) -> None:
+    """A store that does not work keeps nobody from starting, and is told without a pull."""
+    cache = {"store": f"redis://127.0.0.1:{free_port()}/0"}
+    async with (
+        connected(config_for(registry.url, cache=cache), KEY, Metrics()) as connections,
+        asyncio.timeout(5),
+    ):
+        while "fails" not in connections.store_state():  # noqa: ASYNC110  as above
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """What every place to keep things can do: bytes under names. What the bytes are, it need not know.
 
 A name is text of the store's own making, a value any bytes. An entry that was put may be gone
-at any time, for want of room; it never changes under its name into something else than was put.
+at any time, for want of room. Under a name is what was put there last, and nothing that was not
+put there; who keeps copies nearer may for a while still see what was put before.
 """
 
 from collections.abc import Mapping
@@ -16,10 +17,14 @@ class StoreFailedError(Exception):
 
 
 class Entries(Protocol):
-    """Keeps bytes by name."""
+    """Keeps bytes by name. Whatever cannot be done now is a StoreFailedError."""
 
     async def get(self, name: str) -> bytes | None:
         """Return the value of `name`, which counts as use of it, or None."""
+        ...
+
+    async def reread(self, name: str) -> bytes | None:
+        """Return the value of `name` as it is where others put it too, past any nearer copy."""
         ...
 
     async def put(self, entries: Mapping[str, bytes]) -> None:

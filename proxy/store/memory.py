@@ -30,6 +30,8 @@ class MemoryEntries:
         self._count("memory", "miss" if value is None else "hit")
         return value
 
+    reread = get
+
     async def put(self, entries: Mapping[str, bytes]) -> None:
         """Keep these entries; one larger than the whole store is not kept."""
         for name, value in entries.items():

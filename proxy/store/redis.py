@@ -43,6 +43,8 @@ class RedisEntries:
             raise StoreFailedError("redis: answered with something else than a value")
         return value
 
+    reread = get
+
     async def put(self, entries: Mapping[str, bytes]) -> None:
         """Keep these entries."""
         try:

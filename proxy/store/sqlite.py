@@ -39,6 +39,8 @@ class SqliteEntries:
         """Return the value of `name`, or None."""
         return await self._file.use(lambda connection: self._get(connection, name))
 
+    reread = get
+
     async def put(self, entries: Mapping[str, bytes]) -> None:
         """Keep these entries; they are in the file when this returns."""
         await self._file.use(lambda connection: self._put(connection, entries))

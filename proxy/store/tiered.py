@@ -1,8 +1,12 @@
 """Memory over a durable store, written through, and kept in use there.
 
-What is put is in the durable store, if that works, before the put returns: so a client is told
-a translated digest only once it would outlive this process. The durable store forgets what is
-not used: so what is used from memory is used there too, now and then.
+Law: a client is told a translated digest only once a durable store that works holds it. So what is
+put is far before the put returns; and what is near is used only if it has been far lately. Else it
+is looked for there first, and put there if it is gone: after a failure, and every few minutes, for
+a store that is emptied says nothing, and one that is not asked forgets what seems not to be used.
+
+While the durable store fails, what is near will do: then nothing outlives the process, but pulls
+go on. So this never raises.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,10 +15,10 @@ from typing import Final
 
 from cachetools import TTLCache
 
-from proxy.store.entries import Entries
+from proxy.store.entries import Entries, StoreFailedError
 
-_TOUCHED_FOR: Final = 3600.0
-_MOST_TOUCHED: Final = 50_000
+_SEEN_FAR_FOR: Final = 300.0
+_MOST_SEEN_FAR: Final = 50_000
 
 
 class TieredEntries:
@@ -24,29 +28,45 @@ class TieredEntries:
         self, near: Entries, far: Entries, *, clock: Callable[[], float] = monotonic
     ) -> None:
         self._near, self._far = near, far
-        self._touched: TTLCache[str, None] = TTLCache(_MOST_TOUCHED, _TOUCHED_FOR, clock)
+        self._seen_far: TTLCache[str, None] = TTLCache(_MOST_SEEN_FAR, _SEEN_FAR_FOR, clock)
 
     async def get(self, name: str) -> bytes | None:
         """Return the value of `name`; one that was far is near from then on."""
         value = await self._near.get(name)
-        if value is None:
-            value = await self._far.get(name)
-            if value is not None:
-                self._touched[name] = None
-                await self._near.put({name: value})
-        elif name not in self._touched:
-            self._touched[name] = None
-            if await self._far.get(name) is None:
-                await self._far.put({name: value})
-        return value
+        if value is not None and name in self._seen_far:
+            return value
+        return await self._from_far(name, value)
+
+    async def reread(self, name: str) -> bytes | None:
+        """Return what is far under `name`, what is near only if that fails or has nothing."""
+        return await self._from_far(name, await self._near.get(name))
 
     async def put(self, entries: Mapping[str, bytes]) -> None:
         """Keep these entries, far first."""
-        await self._far.put(entries)
-        self._touched.update(dict.fromkeys(entries))
+        try:
+            await self._far.put(entries)
+        except StoreFailedError:
+            self._seen_far.clear()
+        else:
+            self._seen_far.update(dict.fromkeys(entries))
         await self._near.put(entries)
 
     async def close(self) -> None:
         """Let go of both."""
         await self._near.close()
         await self._far.close()
+
+    async def _from_far(self, name: str, near: bytes | None) -> bytes | None:
+        try:
+            far = await self._far.get(name)
+            if far is None and near is not None:
+                await self._far.put({name: near})
+        except StoreFailedError:
+            self._seen_far.clear()  # whatever it had may be lost
+            return near
+        value = near if far is None else far
+        if value is not None:
+            self._seen_far[name] = None
+            if value != near:
+                await self._near.put({name: value})
+        return value

@@ -54,6 +54,8 @@ class _Answers:
         assert name
         return self._content
 
+    reread = get
+
     async def put(self, entries: Mapping[str, bytes]) -> None:
         self.kept += entries.values()
 

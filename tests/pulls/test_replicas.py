@@ -137,6 +137,45 @@ async def test_redis__down_and_up_again(
     assert without[2] == after[2]
 
 
+@pytest.mark.peer
+async def test_redis__what_was_told_without_it_is_written_once_it_is_up(
+    registry: Registry, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """What is in memory alone is written at the next pull of its tag when redis is back.
+
+    Whether redis was never there, or was there and has forgotten everything.
+    """
+    await push(registry, "lib/app", "1", IMAGE)
+    command = [require_peer("redis-server"), "--bind", "127.0.0.1", "--save", "", "--port"]
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    async with (
+        serving(tmp_path, registry.url, cache={"store": url}) as one,
+        serving(tmp_path, registry.url, cache={"store": url, "memory": 0}) as other,
+    ):
+        for number in range(2):
+            _, body, digest = await pull(http, one)
+
+            assert 404 == (await pull(http, other, digest))[0]
+            directory = tmp_path / f"redis-{number}"
+            await asyncio.to_thread(directory.mkdir)
+            peer = running_peer([*command, str(port)], port, directory)
+            await asyncio.to_thread(peer.__enter__)
+            try:
+                # The breakers may leave it alone for some seconds yet.
+                async with asyncio.timeout(15):
+                    while (answer := await pull(http, other, digest))[0] != 200:
+                        await pull(http, one)
+                        await asyncio.sleep(0.2)
+            finally:
+                await asyncio.to_thread(peer.__exit__, None, None, None)
+
+            assert (200, body, digest) == answer
+            # Another image, so that the first one's replica notices that redis is away.
+            await push(registry, "lib/app", str(number + 2), make_image(layers=number + 2))
+            await pull(http, one, str(number + 2))
+
+
 async def test_engine__pulls_by_digest_after_a_restart(registry: Registry, tmp_path: Path) -> None:
     """Docker 1.9, told a digest yesterday, pulls it today from a new process."""
     await push(registry, "lib/app", "1", IMAGE)

@@ -1,12 +1,12 @@
-"""Tiers: near first, written through."""
+"""Tiers: near first, written through, and put far again where that was lost."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-import pytest
-
 from proxy.store.entries import StoreFailedError
+from proxy.store.guarded import GuardedEntries
 from proxy.store.memory import MemoryEntries
 from proxy.store.tiered import TieredEntries
 
@@ -15,24 +15,45 @@ if TYPE_CHECKING:
 
 
 class Counting(MemoryEntries):
-    """Entries that count, and fail on demand."""
+    """Entries that count, and on demand fail or wait."""
 
     def __init__(self) -> None:
         super().__init__(1 << 20)
         self.gets = self.puts = 0
         self.fails = False
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
 
     async def get(self, name: str) -> bytes | None:
-        """Get and count."""
+        """Get and count, or fail."""
+        self._must_work()
         self.gets += 1
         return await super().get(name)
 
     async def put(self, entries: Mapping[str, bytes]) -> None:
         """Put and count, or fail."""
-        if self.fails:
-            raise StoreFailedError("broken")
+        self._must_work()
+        await self.goes_on.wait()
         self.puts += 1
         await super().put(entries)
+
+    def _must_work(self) -> None:
+        if self.fails:
+            raise StoreFailedError("broken")
+
+
+class Setting:
+    """Memory over a guarded store, with a clock of the test's."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.near, self.far = Counting(), Counting()
+        self.guarded = GuardedEntries(self.far, "redis", clock=lambda: self.now)
+        self.tiers = TieredEntries(self.near, self.guarded, clock=lambda: self.now)
+
+    async def held(self, *names: str) -> list[bytes | None]:
+        """Return what the durable store has under these names."""
+        return [await GuardedEntries(self.far, "redis").get(name) for name in names]
 
 
 async def test_get__near_first() -> None:
@@ -47,17 +68,88 @@ async def test_get__near_first() -> None:
 
 
 async def test_put__written_through() -> None:
-    """When a put returns, both have it; if the durable one fails, the near one is not ahead."""
-    near, far = Counting(), Counting()
-    tiers = TieredEntries(near, far)
-    await tiers.put({"a": b"1"})
+    """When a put returns, both have it; without the durable store the near one has."""
+    it = Setting()
+    await it.tiers.put({"a": b"1"})
 
-    assert (b"1", b"1") == (await near.get("a"), await far.get("a"))
-    far.fails = True
-    with pytest.raises(StoreFailedError):
-        await tiers.put({"b": b"2"})
+    assert (b"1", [b"1"]) == (await it.near.get("a"), await it.held("a"))
+    it.far.fails = True
+    await it.tiers.put({"b": b"2"})
 
-    assert await near.get("b") is None
+    assert b"2" == await it.near.get("b")
+
+
+async def test_put__near_is_never_ahead() -> None:
+    """While the durable store is still writing, nobody finds the entry near."""
+    it = Setting()
+    it.far.goes_on.clear()
+    put = asyncio.create_task(it.tiers.put({"a": b"1"}))
+    await asyncio.sleep(0)
+
+    assert await it.tiers.get("a") is None
+    it.far.goes_on.set()
+    await put
+
+    assert b"1" == await it.tiers.get("a")
+
+
+async def test_get__what_could_not_be_written_is_written_once_it_can_be() -> None:
+    """After a failed put the next get that finds the store working writes it, not an hour later."""
+    it = Setting()
+    it.far.fails = True
+    for _ in range(4):  # reading and writing are left alone now
+        await it.tiers.put({"a": b"1"})
+
+        assert b"1" == await it.tiers.get("a")
+    it.far.fails = False
+    it.now += 5.1
+
+    assert b"1" == await it.tiers.get("a")
+    assert [b"1"] == await it.held("a")
+
+
+async def test_get__what_a_failing_store_has_lost_is_put_back() -> None:
+    """Once the store has failed, what it was known to have is looked for there again."""
+    it = Setting()
+    await it.tiers.put({"a": b"1", "b": b"2"})
+    it.far.fails = True
+    await it.tiers.get("other")
+    await it.far.close()  # it is empty when it comes back
+    it.far.fails = False
+
+    assert [b"1", b"2"] == [await it.tiers.get("a"), await it.tiers.get("b")]
+    assert [b"1", b"2"] == await it.held("a", "b")
+
+
+async def test_get__who_comes_while_it_is_put_back_waits_for_it() -> None:
+    """Nobody is given what is near before the durable store has it again."""
+    it = Setting()
+    await it.tiers.put({"a": b"1"})
+    await it.far.close()
+    it.now += 301
+    it.far.goes_on.clear()
+    gets = [asyncio.create_task(it.tiers.get("a")) for _ in range(2)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    assert [False, False] == [get.done() for get in gets]
+    it.far.goes_on.set()
+
+    assert [b"1", b"1"] == await asyncio.gather(*gets)
+    assert [b"1"] == await it.held("a")
+
+
+async def test_reread__what_others_have_put() -> None:
+    """Reread, an entry is as it is far, and near from then on; without that as it is near."""
+    it = Setting()
+    await it.tiers.put({"a": b"1"})
+    await it.guarded.put({"a": b"2"})
+
+    assert b"1" == await it.tiers.get("a")
+    assert b"2" == await it.tiers.reread("a")
+    it.far.fails = True
+
+    assert [b"2", b"2"] == [await it.tiers.get("a"), await it.tiers.reread("a")]
 
 
 async def test_close__both() -> None:
@@ -71,22 +163,20 @@ async def test_close__both() -> None:
 
 
 async def test_get__use_from_memory_is_use_of_the_durable_store() -> None:
-    """What is read from memory for hours is read far now and then, and put back if it is gone."""
-    now = 0.0
-    near, far = Counting(), Counting()
-    tiers = TieredEntries(near, far, clock=lambda: now)
-    await tiers.put({"a": b"1"})
+    """What is read from memory is read far now and then, and put back if it is gone."""
+    it = Setting()
+    await it.tiers.put({"a": b"1"})
     for _ in range(5):
-        await tiers.get("a")
+        await it.tiers.get("a")
 
-    assert 0 == far.gets
-    now += 3601
-    await tiers.get("a")
-    await tiers.get("a")
+    assert 0 == it.far.gets
+    it.now += 301
+    await it.tiers.get("a")
+    await it.tiers.get("a")
 
-    assert 1 == far.gets
-    await far.close()
-    now += 3601
-    await tiers.get("a")
+    assert 1 == it.far.gets
+    await it.far.close()
+    it.now += 301
+    await it.tiers.get("a")
 
-    assert b"1" == await far.get("a")
+    assert [b"1"] == await it.held("a")
