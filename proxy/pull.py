@@ -150,18 +150,25 @@ class Puller:
             self._seen[request.repository, tag, request.client] = _Seen(digest, key)
 
     async def by_digest(self, request: PullRequest, digest: Digest) -> Answer | None:
-        """Answer a pull by translated digest; None for every other digest: ask the upstream."""
+        """Answer a pull by translated digest; None for every other digest: ask the upstream.
+
+        None too where the upstream has no source of it left: it may have these very bytes.
+        """
         translation = await self._store.get_by_digest(request.repository, digest)
-        if translation is None:
-            return None
-        # Several sources may have become this manifest; any one that is still there will do.
-        for source in translation.sources or (translation.source,):
-            confirmation = await self._sources.confirm(request, source)
-            if confirmation.status == 200:
-                return translated(confirmation, translation, "by digest")
-            if confirmation.status != 404:
-                break
-        return as_it_is(confirmation)
+        tried: set[Digest] = set()
+        while translation is not None:
+            # Several sources may have become this manifest; any one that is still there will do.
+            sources = translation.sources or (translation.source,)
+            for source in (one for one in sources if one not in tried):
+                tried.add(source)
+                confirmation = await self._sources.confirm(request, source)
+                if confirmation.status == 200:
+                    return translated(confirmation, translation, "by digest")
+                if confirmation.status != 404:
+                    return as_it_is(confirmation)
+            latest = await self._store.reread_by_digest(request.repository, digest)
+            translation = None if tried.issuperset(latest.sources if latest else ()) else latest
+        return None
 
     async def _from_headers(self, request: PullRequest, tag: Tag, head: Document) -> Answer | None:
         """Answer from a HEAD reply alone; None if it does not tell enough."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from proxy.errors import DigestMismatch
-from proxy.spec.digest import Digest
+from proxy.spec.digest import Digest, digest_of
 from proxy.spec.reference import Tag
 from tests.images import make_image, push
 from tests.pulling import STORED, TAG, pulling, request
 from tests.registry import Registry, TokenAuth
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 async def test_by_digest__translated(registry: Registry) -> None:
@@ -47,16 +52,14 @@ async def test_by_digest__not_translated_here(registry: Registry) -> None:
 
 
 async def test_by_digest__source_gone(registry: Registry) -> None:
-    """Once the upstream has deleted the source, its translation is gone too."""
+    """Once the upstream has deleted the source, its translation is the upstream's business."""
     await push(registry, "lib/app", TAG, STORED["oci"])
     async with pulling(registry) as puller:
         told = await puller.by_tag(request(), TAG)
         assert told.manifest is not None
         registry.repository("lib/app").delete_manifest(STORED["oci"].digest)
-        answer = await puller.by_digest(request(), told.manifest.digest)
 
-    assert answer is not None
-    assert (404, None) == (answer.status, answer.manifest)
+        assert await puller.by_digest(request(), told.manifest.digest) is None
 
 
 async def test_access__nothing_for_whoever_the_upstream_refuses() -> None:
@@ -113,5 +116,33 @@ async def test_by_digest__any_source_that_is_left(registry: Registry) -> None:
             answers.append(await puller.by_digest(request("schema2"), one.manifest.digest))
 
     assert one.body == two.body
-    assert [200, 200, 404] == [answer.status for answer in answers if answer is not None]
-    assert [one.body] * 2 == [answer.body for answer in answers[:2] if answer is not None]
+    assert [one.body, one.body, None] == [answer and answer.body for answer in answers]
+
+
+async def test_by_digest__source_that_another_replica_knows(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """A replica that translated another source, now gone, finds the one that is there.
+
+    With a pull of the tag before, and without one.
+    """
+    images = [make_image(manifest_extras={"annotations": {"n": str(n)}}) for n in range(2)]
+    cache = {"store": f"sqlite:///{tmp_path}/store.db"}
+    await push(registry, "lib/app", TAG, images[0])
+    async with (
+        pulling(registry, cache=cache) as one,
+        pulling(registry, cache=cache) as two,
+        pulling(registry, cache=cache) as three,
+    ):
+        told = [await puller.by_tag(request("schema2"), TAG) for puller in (one, three)]
+        await push(registry, "lib/app", TAG, images[1])
+        told.append(await two.by_tag(request("schema2"), TAG))
+        registry.repository("lib/app").delete_manifest(images[0].digest)
+        told.append(await one.by_tag(request("schema2"), TAG))
+        digest = digest_of(told[0].body)
+        answers = [
+            await puller.by_digest(request("schema2"), digest) for puller in (one, two, three)
+        ]
+
+    assert {told[0].body} == {answer.body for answer in told}
+    assert [told[0].body] * 3 == [answer and answer.body for answer in answers]

@@ -49,7 +49,7 @@ class Translation(msgspec.Struct, frozen=True):
     points to, and `left_out` the images that could not be translated, with their reasons.
     `tag` is the tag that schema 1 names, `platform` that of an image out of an index, and
     `created_by` the version that made it, for whoever looks into a store. Found by digest,
-    `sources` are all that became this manifest, the last one first: images that differ in
+    `sources` are those that became this manifest, the last ones first: images that differ in
     what a translation drops become the same one.
     """
 
@@ -76,6 +76,10 @@ class Store(Protocol):
 
     async def get_by_digest(self, repository: Repository, digest: Digest) -> Translation | None:
         """Return the translation of that digest if it was made in `repository`, or None."""
+        ...
+
+    async def reread_by_digest(self, repository: Repository, digest: Digest) -> Translation | None:
+        """Return the same as it is now where others put it too: it may know of more sources."""
         ...
 
     async def put(self, key: TranslationKey, translation: Translation) -> None:

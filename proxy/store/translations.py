@@ -6,12 +6,19 @@ Three kinds, each in a name space of its own:
 - `d:<upstream>:<repository>@<translated digest>` holds the translated manifest;
 - `s:<upstream>:<repository>@<digest>` holds a document of the upstream.
 
+What is under `k:` and `s:` is the same whoever puts it. Under `d:` the sources that are known
+become more; of two processes that add one at the same instant, one may undo the other. So each
+pull by a key makes sure that its own source is there.
+
 The rules version is part of the hash: after a change of the rules what was made before is no
 longer found by key, while whoever was told its digest still finds it.
 """
 
+import asyncio
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -54,16 +61,17 @@ class Translations:
         self._entries = entries
         self._scope = hashlib.sha256(upstream.encode()).hexdigest()[:16]
         self._rules_version = rules_version
+        self._keeping: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, key: TranslationKey) -> Translation | None:
         """Return what was put under `key`, or None."""
-        lead: _Lead | None = await self._read(_leads, self._key_name(key))
+        lead: _Lead | None = _decoded(_leads, await self._entries.get(self._key_name(key)))
         if lead is None:
             return None
         translation = await self.get_by_digest(key.repository, lead.digest)
         if translation is None:
             return None
-        return msgspec.structs.replace(
+        found = msgspec.structs.replace(
             translation,
             source=lead.source,
             source_type=lead.source_type,
@@ -71,13 +79,19 @@ class Translations:
             left_out=lead.left_out,
             sources=(),
         )
+        if lead.source not in translation.sources:
+            await self._keep(found, {})
+        return found
 
     async def get_by_digest(self, repository: Repository, digest: Digest) -> Translation | None:
         """Return the translation of that digest if it was made in `repository`, or None."""
-        found: Translation | None = await self._read(
-            _translations, self._name("d", repository, digest)
-        )
-        return found
+        name = self._name("d", repository, digest)
+        return _translation(await self._entries.get(name), repository, digest)
+
+    async def reread_by_digest(self, repository: Repository, digest: Digest) -> Translation | None:
+        """Return the same as it is now where others put it too: it may know of more sources."""
+        name = self._name("d", repository, digest)
+        return _translation(await self._entries.reread(name), repository, digest)
 
     async def put(self, key: TranslationKey, translation: Translation) -> None:
         """Keep `translation` under `key` and under its digest, replacing what was there."""
@@ -88,13 +102,7 @@ class Translations:
             translation.children,
             translation.left_out,
         )
-        known = await self.get_by_digest(translation.repository, translation.digest)
-        others = [] if known is None else [one for one in known.sources if one != lead.source]
-        kept = msgspec.structs.replace(
-            translation, sources=(lead.source, *others[: _MOST_SOURCES - 1])
-        )
-        name = self._name("d", translation.repository, translation.digest)
-        await self._entries.put({name: _encode(kept), self._key_name(key): _encode(lead)})
+        await self._keep(translation, {self._key_name(key): _encode(lead)})
 
     async def get_document(self, repository: Repository, digest: Digest) -> bytes | None:
         """Return a document of the upstream that was put, or None."""
@@ -108,15 +116,18 @@ class Translations:
         """Let go of files and connections."""
         await self._entries.close()
 
-    async def _read(self, decoder: msgspec.msgpack.Decoder[Any], name: str) -> Any:  # noqa: ANN401
-        value = await self._entries.get(name)
-        if value is None:
-            return None
-        try:
-            return decoder.decode(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            # Written by a version that had other records, or damaged: made anew, not mended.
-            return None
+    async def _keep(self, translation: Translation, leads: Mapping[str, bytes]) -> None:
+        """Keep a translation and what leads to it, its source in front of those known before."""
+        repository, digest, source = translation.repository, translation.digest, translation.source
+        name = self._name("d", repository, digest)
+        async with self._keeping.setdefault(name, asyncio.Lock()):
+            known = await self.reread_by_digest(repository, digest)
+            others = () if known is None else known.sources
+            if not leads and source in others:
+                return
+            sources = (source, *(one for one in others if one != source))[:_MOST_SOURCES]
+            kept = msgspec.structs.replace(translation, sources=sources)
+            await self._entries.put({name: _encode(kept), **leads})
 
     def _key_name(self, key: TranslationKey) -> str:
         fields = msgspec.structs.astuple(key)
@@ -125,3 +136,21 @@ class Translations:
 
     def _name(self, kind: str, repository: Repository, digest: Digest) -> str:
         return f"{kind}:{self._scope}:{repository}@{digest}"
+
+
+def _translation(value: bytes | None, repository: Repository, digest: Digest) -> Translation | None:
+    """Return what is kept under this digest, None if it is something else."""
+    found: Translation | None = _decoded(_translations, value)
+    if found is None or (found.repository, found.digest) != (repository, digest):
+        return None
+    return found
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[Any], value: bytes | None) -> Any:  # noqa: ANN401
+    if value is None:
+        return None
+    try:
+        return decoder.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # Written by a version that had other records, or damaged: made anew, not mended.
+        return None
