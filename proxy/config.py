@@ -265,8 +265,9 @@ class Cache(_Section, frozen=True):
     """Where translations are kept: in memory, and in a durable store that outlives a restart.
 
     `store` is `sqlite:///absolute/path` for one host or `redis://host:port/db` for many
-    replicas. `store_size` bounds a sqlite file; `store_ttl` is how long redis keeps what nobody
-    uses; a store that takes longer than `store_timeout` counts as a miss.
+    replicas; with TLS, Sentinel or Cluster as docs/scaling.md#urls-of-redis says. `store_size`
+    bounds a sqlite file; `store_ttl` is how long redis keeps what nobody uses; a store that
+    takes longer than `store_timeout` counts as a miss.
     """
 
     memory: Bytes = Bytes(64 << 20)

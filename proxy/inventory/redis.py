@@ -12,10 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
 from proxy.inventory.entry import Entry
-from proxy.store.redis import Client, close, failure
+from proxy.store.redis import Client, close, failing
 
 INDEX: Final = "regshim:{inventory}"
 _FORMAT: Final = b"format:"
@@ -44,27 +42,23 @@ class RedisArchive:
         A server that breaks off may have added some of them: who then tries again counts those
         pulls twice. That is worth less than a lock.
         """
-        try:
+        with failing():
             async with self._client.pipeline(transaction=False) as pipeline:
                 for change in changes:
                     self._add(pipeline, change)
                 pipeline.expire(INDEX, int(self._retention))
                 await pipeline.execute()
             await self._drop()
-        except (RedisError, OSError) as error:
-            raise failure(error) from error
 
     async def read(self, since: float) -> list[Entry]:
         """Return the entries last seen at `since` or later, the latest first."""
         entries: list[Entry] = []
-        try:
+        with failing():
             found = await self._client.zrange(
                 INDEX, "+inf", since, desc=True, byscore=True, withscores=True
             )
             for start in range(0, len(found), _AT_ONCE):
                 entries += await self._entries(found[start : start + _AT_ONCE])
-        except (RedisError, OSError) as error:
-            raise failure(error) from error
         return entries
 
     async def close(self) -> None:

@@ -3,22 +3,21 @@
 Time to live slides: an entry that is read lives on. What the server evicts is a miss. URLs as
 redis-py has them (`redis://`, `rediss://`, `unix://`), and two more:
 `redis+sentinel://host:port,host:port/master-name/db` and `redis+cluster://host:port`, each with
-`rediss+` for TLS.
+`rediss+` for TLS. All take redis-py's options as a query: `?ssl_ca_certs=/path`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.connection import parse_url
 from redis.asyncio.sentinel import Sentinel
-from redis.exceptions import RedisError
 
 from proxy.store.entries import StoreFailedError
 
 PREFIX: Final = "regshim:"
-# redis-py's own, the socket's, and what its parser makes of something that is no redis.
-_FAILURES: Final = (RedisError, OSError, ValueError, TypeError)
 
 Client: TypeAlias = "Redis | RedisCluster"
 
@@ -32,13 +31,14 @@ class RedisEntries:
 
     async def get(self, name: str) -> bytes | None:
         """Return the value of `name`, or None."""
-        try:
+        with failing():
             async with self._client.pipeline(transaction=False) as pipeline:
                 pipeline.get(PREFIX + name)
                 pipeline.expire(PREFIX + name, self._ttl)
-                value, _ = await pipeline.execute()
-        except _FAILURES as error:
-            raise failure(error) from error
+                # A server that takes no writes now (a replica, a full disk) can still be read.
+                value, _ = await pipeline.execute(raise_on_error=False)
+            if isinstance(value, Exception):
+                raise value
         if value is not None and not isinstance(value, bytes):
             raise StoreFailedError("redis: answered with something else than a value")
         return value
@@ -47,13 +47,13 @@ class RedisEntries:
 
     async def put(self, entries: Mapping[str, bytes]) -> None:
         """Keep these entries."""
-        try:
+        with failing():
             async with self._client.pipeline(transaction=False) as pipeline:
                 for name, value in entries.items():
                     pipeline.set(PREFIX + name, value, ex=self._ttl)
-                await pipeline.execute()
-        except _FAILURES as error:
-            raise failure(error) from error
+                kept = await pipeline.execute()
+        if not all(kept):
+            raise StoreFailedError("redis: did not say that it keeps what was put")
 
     async def close(self) -> None:
         """Close all connections."""
@@ -86,15 +86,20 @@ def _sentinel(url: str, *, tls: bool, options: dict[str, Any]) -> "Redis":
     for host in hosts.split(","):
         name, _, port = host.rpartition(":") if ":" in host else (host, "", "26379")
         addresses.append((name, int(port)))
-    options |= {"ssl": True} if tls else {}
+    more: dict[str, Any] = dict(parse_url(f"redis://?{parts.query}"))
+    number = more.pop("db", int(database or 0))
+    options |= ({"ssl": True} if tls else {}) | more
     login = {
         name: unquote(value)
         for name, value in (("username", parts.username), ("password", parts.password))
         if value
     }
     make: Any = Sentinel
-    sentinel = make(addresses, sentinel_kwargs=dict(options), **options, **login)
-    client: Redis = sentinel.master_for(master, db=int(database or 0))
+    try:
+        sentinel = make(addresses, sentinel_kwargs=dict(options), **options, **login)
+    except TypeError as error:
+        raise ValueError("the query has an option that redis-py does not know") from error
+    client: Redis = sentinel.master_for(master, db=number)
     return client
 
 
@@ -108,6 +113,14 @@ async def close(client: Client) -> None:
         await sentinel.aclose()
 
 
-def failure(error: Exception) -> StoreFailedError:
-    """Return what is raised in the place of an error of redis-py."""
-    return StoreFailedError(f"redis: {type(error).__name__}")
+@contextmanager
+def failing() -> Iterator[None]:
+    """Raise StoreFailedError in the place of whatever redis-py raises.
+
+    Its own errors and the socket's, and what its parser makes of bytes that are no redis: that
+    has been ValueError, TypeError and RecursionError, and none of it is promised.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise StoreFailedError(f"redis: {type(error).__name__}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,6 +67,25 @@ async def test_add__dropped_entries_leave_no_hash(open_archive: Open, redis_serv
     await plain.aclose()
 
     assert 3 == len(keys)
+
+
+async def test_failure__nested_reply() -> None:
+    """A reply that the library's parser trips over is a failure like any other."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while await reader.read(65536):
+                writer.write(b"*1\r\n" * 20_000 + b":1\r\n")
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+        archive = RedisArchive(connect(url, timeout=5), retention=1000, max_entries=10)
+        for call in (archive.read(0), archive.add([entry_of("10.0.0.1")])):
+            with pytest.raises(StoreFailedError):
+                await call
+        await archive.close()
 
 
 async def test_read__entry_that_has_just_expired(open_archive: Open, redis_server: Peer) -> None:

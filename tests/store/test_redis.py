@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +13,7 @@ import redis.asyncio
 
 from proxy.store.entries import StoreFailedError
 from proxy.store.redis import PREFIX, RedisEntries, connect
+from tests.certificates import Authority
 from tests.peers import free_port, require_peer, running
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def form_cluster(port: int) -> None:
             reply = node.recv(4096)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def opened(url: str, ttl: int = 60) -> AsyncIterator[RedisEntries]:
     """Give entries in this redis, and close them."""
     entries = RedisEntries(connect(url, timeout=1), ttl=ttl)
@@ -106,6 +107,140 @@ async def test_failure__silent() -> None:
     server.close()
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("min-replicas-to-write", "1"), ("replicaof", "127.0.0.1 1")]
+)
+async def test_failure__read_only(redis_server: Peer, setting: str, value: str) -> None:
+    """A redis that takes no writes now, not even of a time to live, can still be read."""
+    url = f"redis://{redis_server.address}/0"
+    plain = redis.asyncio.Redis.from_url(url)
+    async with opened(url) as entries:
+        await entries.put({"a": b"1"})
+        if setting == "replicaof":
+            await plain.execute_command("REPLICAOF", *value.split())  # type: ignore[no-untyped-call]
+        else:
+            await plain.config_set(setting, value)
+        with pytest.raises(StoreFailedError):
+            await entries.put({"b": b"2"})
+
+        assert (b"1", None) == (await entries.get("a"), await entries.get("b"))
+    await plain.aclose()
+
+
+async def test_failure__what_is_no_value(redis_server: Peer) -> None:
+    """A key that others made a list is a failure, not a value."""
+    url = f"redis://{redis_server.address}/0"
+    plain = redis.asyncio.Redis.from_url(url)
+    await plain.execute_command("RPUSH", PREFIX + "a", "1")  # type: ignore[no-untyped-call]
+    await plain.aclose()
+    async with opened(url) as entries:
+        with pytest.raises(StoreFailedError, match="ResponseError"):
+            await entries.get("a")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"*1\r\n" * 20_000 + b":1\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"$99999999999999999999\r\n",
+        b"-MOVED x y\r\n",
+        b"-\xff\xfe\r\n",
+        b":abc\r\n",
+        b"%1\r\n*0\r\n:1\r\n",
+        b"\0" * 100,
+    ],
+    ids=["nested", "http", "size", "moved", "utf-8", "number", "map", "zeros"],
+)
+async def test_failure__garbage(reply: bytes) -> None:
+    """Whatever a server answers that is no redis, it is the one failure that others know."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while await reader.read(65536):
+                writer.write(reply)
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with opened(f"redis://127.0.0.1:{port}/0") as entries:
+            for call in (entries.get("a"), entries.put({"a": b"1"})):
+                with pytest.raises(StoreFailedError):
+                    await asyncio.wait_for(call, 5)
+
+
+async def test_put__answered_with_nothing() -> None:
+    """A server that says nothing of having kept it has not kept it."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            writer.write(b"*-1\r\n" * 2)
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with opened(f"redis://127.0.0.1:{port}/0") as entries:
+            with pytest.raises(StoreFailedError, match="keeps"):
+                await entries.put({"a": b"1"})
+
+
+def tls_arguments(directory: Path, authority: Authority, port: int) -> list[str]:
+    """Return what makes redis listen with TLS alone."""
+    pair = authority.issue("server")
+    options = {
+        "--bind": "127.0.0.1",
+        "--port": "0",
+        "--tls-port": str(port),
+        "--tls-cert-file": str(pair.cert_file),
+        "--tls-key-file": str(pair.key_file),
+        "--tls-ca-cert-file": str(authority.file),
+        "--tls-auth-clients": "no",
+        "--tls-replication": "yes",
+    }
+    directory.mkdir()
+    return [word for option in options.items() for word in option]
+
+
+async def test_connect__tls(tmp_path: Path) -> None:
+    """rediss:// verifies the server, by an authority that the URL may name."""
+    authority, port = Authority(tmp_path), free_port()
+    arguments = tls_arguments(tmp_path / "redis", authority, port)
+    url = f"rediss://127.0.0.1:{port}/0"
+    with running([require_peer("redis-server"), *arguments, "--save", ""], port, tmp_path):
+        async with opened(f"{url}?ssl_ca_certs={authority.file}") as entries:
+            await entries.put({"a": b"1"})
+
+            assert b"1" == await entries.get("a")
+        async with opened(url) as entries:
+            with pytest.raises(StoreFailedError):
+                await entries.get("a")
+
+
+async def test_connect__sentinel_with_tls(tmp_path: Path) -> None:
+    """rediss+sentinel:// takes the options of TLS from its query, for sentinels and master."""
+    program, authority = require_peer("redis-server"), Authority(tmp_path)
+    master, sentinel = free_port(), free_port()
+    command = [program, *tls_arguments(tmp_path / "master", authority, master), "--save", ""]
+    options = tls_arguments(tmp_path / "sentinel", authority, sentinel)
+    config = tmp_path / "sentinel" / "sentinel.conf"
+    config.write_text(f"sentinel monitor main 127.0.0.1 {master} 1\n")
+    with (
+        running(command, master, tmp_path / "master"),
+        running([program, str(config), *options, "--sentinel"], sentinel, tmp_path / "sentinel"),
+    ):
+        url = f"rediss+sentinel://127.0.0.1:{sentinel}/main/0"
+        async with opened(f"{url}?ssl_ca_certs={authority.file}") as entries:
+            await entries.put({"a": b"1"})
+
+            assert b"1" == await entries.get("a")
+        async with opened(url) as entries:
+            with pytest.raises(StoreFailedError):
+                await entries.get("a")
+
+
 async def test_connect__password(tmp_path: Path) -> None:
     """A password in the URL is used, and a wrong one is a failure."""
     port = free_port()
@@ -156,7 +291,14 @@ async def test_connect__cluster(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["redis+sentinel://127.0.0.1:1", "redis://127.0.0.1:port/0", "nonsense"]
+    "url",
+    [
+        "redis+sentinel://127.0.0.1:1",
+        "redis+sentinel://127.0.0.1:1/main?nonsense=1",
+        "redis+sentinel://127.0.0.1:1/main?db=x",
+        "redis://127.0.0.1:port/0",
+        "nonsense",
+    ],
 )
 def test_connect__bad_url(url: str) -> None:
     """What is no URL of a redis is a ValueError before anything is connected."""
