@@ -7,6 +7,8 @@ from urllib.parse import unquote, urlsplit
 from proxy.errors import ConfigError
 from proxy.store.entries import Entries
 
+# Of the time that a call may take: who waits for a lock in vain is told so in time.
+_LOCKED: Final = 0.4
 _REDIS: Final = ("redis://", "rediss://", "unix://", "redis+", "rediss+")
 
 
@@ -14,13 +16,14 @@ def open_durable(url: str, *, max_bytes: int, ttl: float, timeout: float) -> tup
     """Return (kind, entries) of a store URL; nothing is connected yet.
 
     `max_bytes` bounds a sqlite file, `ttl` (seconds) how long redis keeps what is not used;
-    `timeout` (seconds) is for redis to answer. ConfigError for a URL that names no store; the
-    message does not repeat it, for it may hold a password.
+    `timeout` (seconds) is for redis to answer, and part of it for a lock of sqlite. ConfigError
+    for a URL that names no store; the message does not repeat it, for it may hold a password.
     """
     if url.startswith("sqlite:///"):
         from proxy.store.sqlite import SqliteEntries  # noqa: PLC0415  most have no such store
 
-        return "sqlite", SqliteEntries(Path(unquote(urlsplit(url).path)), max_bytes)
+        path = Path(unquote(urlsplit(url).path))
+        return "sqlite", SqliteEntries(path, max_bytes, patience=_LOCKED * timeout)
     if not url.startswith(_REDIS):
         raise ConfigError("cache.store: expected sqlite:///absolute/path or redis://host:port/db")
     try:

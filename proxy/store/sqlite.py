@@ -1,16 +1,18 @@
 """Entries in one sqlite file, shared by the worker processes of a host.
 
 Bounded in bytes: the entries that were used least recently go first. The time of use is written
-at most once an hour per entry, so that reading stays reading.
+at most once an hour per entry, so that reading stays reading. Reading and writing have a connection
+and a thread each: who reads does not wait behind a write that waits for a lock.
 """
 
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from proxy.store.sqlite_file import SqliteFile
+from proxy.store.sqlite_file import SqliteFile, impatient
 
 # Step n makes a file of version n one of version n + 1 (PRAGMA user_version).
 MIGRATIONS: Final = (
@@ -27,43 +29,53 @@ _STEPS_AT_ONCE: Final = 10
 
 
 class SqliteEntries:
-    """Entries in the file at `path`, of at most about `max_bytes`; opened when first used."""
+    """Entries in the file at `path`, of at most about `max_bytes`; opened when first used.
+
+    Who finds it locked waits for `patience` seconds.
+    """
 
     def __init__(
-        self, path: Path, max_bytes: int, *, clock: Callable[[], float] = time.time
+        self,
+        path: Path,
+        max_bytes: int,
+        *,
+        patience: float = 0.1,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._file = SqliteFile(path, MIGRATIONS, clock=clock)
+        self._reading, self._writing = (
+            SqliteFile(path, MIGRATIONS, patience=patience, clock=clock) for _ in range(2)
+        )
         self._max_bytes, self._clock = max_bytes, clock
 
     async def get(self, name: str) -> bytes | None:
         """Return the value of `name`, or None."""
-        return await self._file.use(lambda connection: self._get(connection, name))
+        return await self._reading.use(lambda connection: self._get(connection, name))
 
     reread = get
 
     async def put(self, entries: Mapping[str, bytes]) -> None:
         """Keep these entries; they are in the file when this returns."""
-        await self._file.use(lambda connection: self._put(connection, entries))
+        await self._writing.use(lambda connection: self._put(connection, entries))
 
     async def close(self) -> None:
         """Close the file."""
-        await self._file.close()
+        await self._reading.close()
+        await self._writing.close()
 
     def _get(self, connection: sqlite3.Connection, name: str) -> bytes | None:
         found = connection.execute(
             "SELECT value, used FROM entries WHERE name = ?", (name,)
         ).fetchone()
-        if found is None:
-            return None
-        if self._clock() - found[1] > _USE_IS_WORTH_WRITING:
-            try:
+        value, used = found or (None, None)
+        if not isinstance(value, bytes):
+            return None  # sqlite keeps any type anywhere; we have put bytes
+        if not isinstance(used, int) or self._clock() - used > _USE_IS_WORTH_WRITING:
+            # Busy or read-only: it can be read all the same, and is written down next time.
+            with suppress(sqlite3.OperationalError), impatient(connection):
                 connection.execute(
                     "UPDATE entries SET used = ? WHERE name = ?", (int(self._clock()), name)
                 )
-            except sqlite3.OperationalError:
-                # Busy or read-only: it can be read all the same, and is written down next time.
-                return bytes(found[0])
-        return bytes(found[0])
+        return value
 
     def _put(self, connection: sqlite3.Connection, entries: Mapping[str, bytes]) -> None:
         now = int(self._clock())

@@ -2,7 +2,8 @@
 
 WAL, so that readers and one writer do not wait for each other. A file that is no database, or a
 damaged one, is set aside under another name and a fresh one begun: nothing is kept in such a
-file that the proxy could not go on without.
+file that the proxy could not go on without. One process at a time opens it, closes it or sets it
+aside: SQLite finds and removes the files beside it by their names alone.
 
 Each use is one function in one thread of its own. A caller that gives up waiting leaves no
 transaction half done, which a library that sends single statements to a thread could not
@@ -13,20 +14,23 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
 
+from proxy.store.alone import alone
 from proxy.store.entries import StoreFailedError
 
 _Result = TypeVar("_Result")
 
-_BUSY_SECONDS: Final = 1.0
+_PATIENCE_SECONDS: Final = 1.0
 _BUSY_PAUSE_SECONDS: Final = 0.01
+# SQLite quotes a damaged file in its messages, which sqlite3 then cannot read.
+_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 _log: Final = structlog.get_logger("regshim")
 
 
@@ -34,12 +38,19 @@ class SqliteFile:
     """The file at `path`, opened when first used.
 
     Step n of `migrations` makes a file of version n one of version n + 1 (PRAGMA user_version).
+    Who finds it locked waits for `patience` seconds.
     """
 
     def __init__(
-        self, path: Path, migrations: Sequence[str], *, clock: Callable[[], float] = time.time
+        self,
+        path: Path,
+        migrations: Sequence[str],
+        *,
+        patience: float = _PATIENCE_SECONDS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._path, self._migrations, self._clock = path, migrations, clock
+        self._path, self._migrations = path, migrations
+        self._patience, self._clock = patience, clock
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
@@ -55,6 +66,13 @@ class SqliteFile:
         self._thread.shutdown()
 
     def _close(self) -> None:
+        if self._connection is None:
+            return
+        with suppress(StoreFailedError), alone(self._path):
+            self._let_go()
+        self._let_go()  # it must be closed in any case
+
+    def _let_go(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -66,48 +84,71 @@ class SqliteFile:
                 self._close()  # another process has set it aside
             if self._connection is None:
                 self._connection = self._open()
-                self._opened = _identity(self._path)
             return function(self._connection)
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             if _is_damage(error):
-                self._close()
-                # A fresh file that another process has begun meanwhile is left alone.
-                if self._opened == _identity(self._path):
-                    self._set_aside(error)
+                with alone(self._path):
+                    self._let_go()
+                    # A fresh file that another process has begun meanwhile is left alone.
+                    if self._opened == _identity(self._path):
+                        self._set_aside(error)
             raise StoreFailedError(f"sqlite: {error}") from error
 
     def _open(self) -> sqlite3.Connection:
-        try:
-            return _open(self._path, self._migrations)
-        except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
-                raise
-            self._set_aside(error)
-            return _open(self._path, self._migrations)
+        with alone(self._path):
+            there = _identity(self._path)
+            try:
+                connection = _open(self._path, self._migrations, self._patience)
+            except _ERRORS as error:
+                if not _is_damage(error):
+                    raise
+                self._set_aside(error)
+                there = None
+                connection = _open(self._path, self._migrations, self._patience)
+            self._opened = _identity(self._path)
+            if there not in {None, self._opened}:
+                connection.close()
+                raise StoreFailedError("sqlite: the file was replaced while it was opened")
+            return connection
 
-    def _set_aside(self, error: sqlite3.Error) -> None:
+    def _set_aside(self, error: Exception) -> None:
+        """Rename the file; who does so is alone."""
         aside = self._path.with_name(
             f"{self._path.name}.damaged-{int(self._clock())}-{os.getpid()}"
         )
         try:
-            self._path.replace(aside)
+            # Before the rename: left behind by one that is killed, they would be a fresh file's.
             for suffix in ("-wal", "-shm"):
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self._path.replace(aside)
         except FileNotFoundError:
-            return  # another process was faster
+            return  # somebody has removed it
         except OSError as problem:
             raise StoreFailedError(f"sqlite: {error}; cannot set it aside: {problem}") from error
         _log.error("store damaged, begun anew", set_aside=str(aside), reason=str(error))
 
 
-def _open(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
+@contextmanager
+def impatient(connection: sqlite3.Connection) -> Iterator[None]:
+    """Wait for no lock while the context lasts."""
+    [(patience,)] = connection.execute("PRAGMA busy_timeout").fetchall()
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {patience}")
+
+
+def _open(
+    path: Path, migrations: Sequence[str], patience: float = _PATIENCE_SECONDS
+) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        path, timeout=patience, isolation_level=None, check_same_thread=False
     )
     # A text that is no UTF-8 is one damaged value; sqlite3 would refuse all that is read with it.
     connection.text_factory = _text
     try:
-        _switch_to_wal(connection)
+        _switch_to_wal(connection, patience)
         # In WAL this survives a killed process; a lost machine may lose the last entries.
         connection.execute("PRAGMA synchronous = NORMAL")
         _migrate(connection, migrations)
@@ -121,12 +162,12 @@ def _text(content: bytes) -> str:
     return content.decode("utf-8", "replace")
 
 
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
+def _switch_to_wal(connection: sqlite3.Connection, patience: float) -> None:
     """Switch the file to WAL; a process that does so at the same time is waited for.
 
     SQLite's own timeout does not cover this: it would be "locked" at once.
     """
-    deadline = time.monotonic() + _BUSY_SECONDS
+    deadline = time.monotonic() + patience
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -168,8 +209,16 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {
+def _is_damage(error: Exception) -> bool:
+    """Tell whether the file is not what this program made.
+
+    SQLITE_ERROR is of a statement that makes no sense. Ours do, in a file of the right version:
+    a table or a column of it is not there.
+    """
+    return isinstance(error, UnicodeDecodeError) or getattr(
+        error, "sqlite_errorcode", 0
+    ) & 0xFF in {
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_ERROR,
     }

@@ -36,7 +36,7 @@ READY_SECONDS = 60
 MOST_EVENTS = 80
 LIVES_OF_A_DIRECTORY = 5
 LONGEST_DELAY = 0.02
-KEPT = re.compile(r"key\.pem|t(-inventory)?\.db(-wal|-shm)?")
+KEPT = re.compile(r"key\.pem|t(-inventory)?\.db(-wal|-shm|\.lock)?")
 """The only files that there may be in the directory of a proxy that has started."""
 
 

@@ -125,7 +125,12 @@ def test_kill__store_writes(tmp_path: Path) -> None:
     assert KILLS <= sum(promised.values())
     assert [] == missing, f"seed {SEED}"
     assert "ok" == state
-    assert {file.name for file in tmp_path.iterdir()} <= {"t.db", "t.db-wal", "t.db-shm"}
+    assert {file.name for file in tmp_path.iterdir()} <= {
+        "t.db",
+        "t.db-wal",
+        "t.db-shm",
+        "t.db.lock",
+    }
 
 
 async def lost(path: Path, promised: dict[str, int]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.store.entries import StoreFailedError
+from proxy.store.guarded import GuardedEntries
 from proxy.store.sqlite import MIGRATIONS, SqliteEntries
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ async def test_failure__disk_full(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     async with opened(path, 1 << 30) as entries:
         await entries.put({"a": b"1"})
-        await entries._file.use(_no_more_pages)
+        await entries._writing.use(_no_more_pages)
         with pytest.raises(StoreFailedError, match="full"):
             await entries.put({"b": bytes(1 << 20)})
 
@@ -249,3 +250,103 @@ async def test_damage__others_follow_to_the_fresh_file(tmp_path: Path) -> None:
         assert [b"3", b"4"] == [await other.get("c"), await one.get("d")]
     async with opened(path) as later:
         assert [b"3", b"4"] == [await later.get("c"), await later.get("d")]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("value", "CAST(value AS TEXT)"),
+        ("value", "9e18"),
+        ("value", "999999999999999"),
+        ("used", "'x'"),
+        ("used", "x'ff'"),
+        ("used", "9e300"),
+    ],
+)
+async def test_damage__of_one_type(tmp_path: Path, column: str, value: str) -> None:
+    """A value of a type that was not put is a miss, another time of use none at all."""
+    path = tmp_path / "store.db"
+    async with opened(path) as entries:
+        await entries.put({"a": b"1", "b": b"2"})
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute(f"UPDATE entries SET {column} = {value} WHERE name = 'a'")
+
+        assert (None if column == "value" else b"1") == await entries.get("a")
+        assert b"2" == await entries.get("b")
+        await entries.put({"a": b"3"})
+
+        assert b"3" == await entries.get("a")
+    assert [] == set_aside(tmp_path)
+
+
+async def test_damage__of_the_schema(tmp_path: Path) -> None:
+    """A schema that not even its error message can tell is damage: a fresh file is begun."""
+    path = tmp_path / "store.db"
+    async with opened(path) as entries:
+        await entries.put({"a": b"1"})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"WITHOUT ROWID") + 12] ^= 0x80
+    path.write_bytes(content)
+    async with opened(path) as entries:
+        assert await entries.get("a") is None
+        await entries.put({"a": b"2"})
+
+        assert b"2" == await entries.get("a")
+    assert 1 == len(set_aside(tmp_path))
+
+
+async def test_damage__no_table(tmp_path: Path) -> None:
+    """A file of the right version without its table is set aside at the first use of it."""
+    path = tmp_path / "store.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    async with opened(path) as entries:
+        with pytest.raises(StoreFailedError, match="no such table"):
+            await entries.get("a")
+        await entries.put({"a": b"1"})
+
+        assert b"1" == await entries.get("a")
+    assert 1 == len(set_aside(tmp_path))
+
+
+async def test_failure__locked_file_can_be_read(tmp_path: Path) -> None:
+    """While another holds the file locked, reads go on: past due uses, and behind waiting puts.
+
+    All within the time that a guarded store has.
+    """
+    clock = Clock()
+    path = tmp_path / "store.db"
+    entries = SqliteEntries(path, 1 << 20, clock=clock)
+    guarded = GuardedEntries(entries, "sqlite")
+    await guarded.put({"a": b"1"})
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        puts = [asyncio.create_task(guarded.put({str(n): b""})) for n in range(5)]
+        await asyncio.sleep(0)
+        clock.now += 4000
+
+        assert [b"1"] * 3 == [await guarded.get("a") for _ in range(3)]
+        failures = await asyncio.gather(*puts, return_exceptions=True)
+        other.execute("ROLLBACK")
+    await guarded.close()
+
+    assert [StoreFailedError] * 5 == [type(failure) for failure in failures]
+    assert "sqlite can be read, not written; the log tells why" == guarded.state
+
+
+async def test_failure__read_only(tmp_path: Path) -> None:
+    """A file that cannot be written can be read, and is not taken for damaged."""
+    clock = Clock()
+    path = tmp_path / "store.db"
+    async with opened(path) as entries:
+        await entries.put({"a": b"1"})
+    with path.open("r+b") as file:
+        file.seek(18)  # the version that is needed to write the file, of a later SQLite
+        file.write(b"\x03")
+    clock.now += 4000
+    async with opened(path, clock=clock) as entries:
+        with pytest.raises(StoreFailedError, match="readonly"):
+            await entries.put({"b": b"2"})
+
+        assert (b"1", None) == (await entries.get("a"), await entries.get("b"))
+    assert [] == set_aside(tmp_path)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sqlite3
 import threading
+import time
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.store.alone import alone
 from proxy.store.entries import StoreFailedError
-from proxy.store.sqlite_file import SqliteFile
+from proxy.store.sqlite_file import SqliteFile, impatient
 
 if TYPE_CHECKING:
-    import sqlite3
     from pathlib import Path
 
 STEPS = ("CREATE TABLE a (x)", "CREATE TABLE b (x)")
@@ -21,6 +25,11 @@ STEPS = ("CREATE TABLE a (x)", "CREATE TABLE b (x)")
 def tables(connection: sqlite3.Connection) -> list[str]:
     """Return the names of all tables."""
     return [name for (name,) in connection.execute("SELECT name FROM sqlite_master ORDER BY name")]
+
+
+def set_aside(directory: Path) -> list[Path]:
+    """Return the files that were set aside."""
+    return list(directory.glob("*.damaged-*"))
 
 
 async def test_use__brought_to_the_newest_version(tmp_path: Path) -> None:
@@ -85,3 +94,80 @@ async def test_use__set_aside_by_another_process(tmp_path: Path) -> None:
     assert ["a", "b"] == [name for name in await file.use(tables) if name != "old"]
     assert path.exists()
     await file.close()
+
+
+async def test_use__another_process_sets_it_aside_first(tmp_path: Path) -> None:
+    """Who finds damage while another process sets the file aside leaves the fresh one alone."""
+    path = tmp_path / "f.db"
+    late = SqliteFile(path, STEPS)
+    await late.use(tables)
+
+    def damaged(_: sqlite3.Connection) -> None:
+        begun.set()
+        error = sqlite3.DatabaseError("malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+    begun = threading.Event()
+    with alone(path):
+        use = asyncio.create_task(late.use(damaged))
+        await asyncio.to_thread(begun.wait)
+        path.rename(tmp_path / "aside")
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("PRAGMA journal_mode = WAL")
+            other.execute("CREATE TABLE fresh (x)")
+            kept = tmp_path / "f.db-wal"
+
+            assert kept.exists()
+    with pytest.raises(StoreFailedError, match="malformed"):
+        await use
+
+    assert {"a", "b", "fresh"} == set(await late.use(tables))
+    await late.close()
+
+    assert [] == set_aside(tmp_path)
+
+
+async def test_use__opens_and_closes_alone(tmp_path: Path) -> None:
+    """Nobody begins a fresh file, or removes what is beside one, while another sets it aside."""
+    path = tmp_path / "f.db"
+    file = SqliteFile(path, STEPS)
+    with alone(path), pytest.raises(StoreFailedError, match="lock file"):
+        await file.use(tables)
+
+    assert not path.exists()
+    assert ["a", "b"] == await file.use(tables)
+    with alone(path):
+        closing_it = asyncio.create_task(file.close())
+        await asyncio.to_thread(lambda: None)
+
+        assert (tmp_path / "f.db-wal").exists()
+    await closing_it
+
+
+async def test_use__patience(tmp_path: Path) -> None:
+    """A lock is waited for as long as was said, and not at all where nobody waits."""
+    path = tmp_path / "f.db"
+    file = SqliteFile(path, STEPS, patience=0.05)
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO a VALUES (1)")
+
+    def write_at_once(connection: sqlite3.Connection) -> list[tuple[int]]:
+        with suppress(sqlite3.OperationalError), impatient(connection):
+            write(connection)
+        return connection.execute("PRAGMA busy_timeout").fetchall()
+
+    await file.use(tables)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begun = time.monotonic()
+        with pytest.raises(StoreFailedError, match="locked"):
+            await file.use(write)
+        waited = time.monotonic() - begun
+
+        assert [(50,)] == await file.use(write_at_once)
+        other.execute("ROLLBACK")
+    await file.close()
+
+    assert 0.04 < waited < 1
