@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from proxy import __version__
 from proxy.client_rules import client_settings
 from proxy.config import Config, TracingTo
 from proxy.config_shown import shown
-from proxy.connecting import connected, naming
+from proxy.connecting import Connections, connected, naming
 from proxy.handlers import ping, tokens
 from proxy.handlers.admin import Admin, Readiness
 from proxy.handlers.blobs import Blobs
@@ -79,7 +80,7 @@ def build(config: Config, key: SigningKey) -> web.Application:
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
         activity = Shared(Activity(), workers_directory())
-        inventory = open_inventory(config)
+        inventory = open_inventory(config, metrics.inventory_errors.inc)
         recorder = Recorder(metrics, activity, inventory, _addresses(config, key))
         async with (
             connected(config, key, metrics, tracing=tracing) as connections,
@@ -90,7 +91,7 @@ def build(config: Config, key: SigningKey) -> web.Application:
             readiness = app[READINESS] = Readiness(
                 upstream,
                 kid=key.kid,
-                store=connections.store_state,
+                store=partial(_store_state, connections, inventory),
                 timeout=config.upstream.timeouts.connect,
             )
             app[_STATUS] = StatusPage(_facts(config), readiness, activity, inventory)
@@ -148,7 +149,7 @@ def follow(app: web.Application, config: Config) -> Callable[[], None]:
     return change
 
 
-def open_inventory(config: Config) -> Inventory | None:
+def open_inventory(config: Config, count_failure: Callable[[], None]) -> Inventory | None:
     """Return the inventory, None if it is switched off; nothing is connected yet."""
     settings, cache = config.inventory, config.cache
     if not settings.enabled:
@@ -161,7 +162,20 @@ def open_inventory(config: Config) -> Inventory | None:
             max_entries=settings.max_entries,
             timeout=cache.store_timeout,
         )
-    return Inventory(archive, max_entries=settings.max_entries, retention=settings.retention)
+    return Inventory(
+        archive,
+        max_entries=settings.max_entries,
+        retention=settings.retention,
+        count_failure=count_failure,
+    )
+
+
+def _store_state(connections: Connections, inventory: Inventory | None) -> str:
+    """Tell how what is durable does, for people."""
+    state = connections.store_state()
+    if inventory is not None and inventory.fails:
+        return f"{state}; the inventory is not kept now"
+    return state
 
 
 def _limited(config: Config, metrics: Metrics) -> Limited:

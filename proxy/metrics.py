@@ -150,6 +150,11 @@ class Metrics:
             )
             for event, plural in (("hit", "hits"), ("miss", "misses"), ("error", "errors"))
         }
+        self.inventory_errors = Counter(
+            "regshim_inventory_errors",
+            "Failures to write or read the durable inventory.",
+            registry=registry,
+        )
 
         # prometheus-client looks a set of labels up behind a lock, at every count.
         self._request = cache(self.requests.labels)

@@ -14,6 +14,8 @@ from tests.registry import Registry
 from tests.running import KEY, config_for, running
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import aiohttp
 
 IMAGE = make_image(empty_layers=(0,))
@@ -100,3 +102,27 @@ async def test_build_admin__on_its_own_port(
         ]
 
     assert [200, 200, 200, 404, 404, 404, 404, 200] == statuses
+
+
+async def test_build_admin__inventory_that_cannot_be_kept(
+    registry: Registry, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """Where the inventory cannot be written, readiness says so, and a metric counts it."""
+    await push(registry, "lib/app", "1", IMAGE)
+    store = f"sqlite:///{tmp_path}/absent/store.db"
+    app = build(config_for(registry.url, cache={"store": store}), KEY)
+    async with (
+        serving(app, "127.0.0.1", 0) as port,
+        serving(build_admin(app), "127.0.0.1", 0) as admin,
+    ):
+        pull = await http.get(f"http://127.0.0.1:{port}/v2/lib/app/manifests/1")
+        # The page has the list written first.
+        page, ready, metrics = [
+            await (await http.get(f"http://127.0.0.1:{admin}{path}")).text()
+            for path in ("/", "/readyz", "/metrics")
+        ]
+
+    assert (200, True) == (pull.status, "lib/app" in page)
+    assert '"sqlite fails; the log tells why; the inventory is not kept now"' in ready
+    # One for the write, one for the read.
+    assert "regshim_inventory_errors_total 2.0" in metrics

@@ -23,7 +23,8 @@ _log: Final = structlog.get_logger("regshim")
 class Inventory:
     """Who needed the proxy in the last `retention` seconds; without `archive`, in this process.
 
-    `pause` (seconds) is between two writes, `clock` tells seconds since the epoch.
+    `pause` (seconds) is between two writes, `clock` tells seconds since the epoch; `count_failure`
+    is called whenever the archive cannot be written or read.
     """
 
     def __init__(
@@ -34,11 +35,14 @@ class Inventory:
         retention: float,
         pause: float = 5.0,
         clock: Callable[[], float] = time.time,
+        count_failure: Callable[[], None] = lambda: None,
     ) -> None:
-        self._archive, self._clock = archive, clock
+        self._archive, self._clock, self._count_failure = archive, clock, count_failure
         self._ledger = Ledger(max_entries)
         self._later = Later(self._write, pause=pause)
         self._next_line = 0.0
+        self.fails = False
+        """Whether the last write failed."""
         self.retention: Final = retention
         self.since: Final = clock()
 
@@ -67,10 +71,11 @@ class Inventory:
             return self._ledger.entries(since), True
         await self.write()
         try:
-            return await self._archive.read(since), True
+            entries = await self._archive.read(since)
         except StoreFailedError as error:
             self._failed(error)
             return self._ledger.entries(since), False
+        return entries, True
 
     async def write(self) -> None:
         """Write what has been recorded; what cannot be written now is kept."""
@@ -81,7 +86,9 @@ class Inventory:
             except StoreFailedError as error:
                 self._ledger.put_back(changes)
                 self._failed(error)
+                self.fails = True
                 return
+            self.fails = False
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
@@ -100,6 +107,7 @@ class Inventory:
         return self._ledger.changed
 
     def _failed(self, error: StoreFailedError) -> None:
+        self._count_failure()
         now = self._clock()
         if now >= self._next_line:
             self._next_line = now + 60.0

@@ -10,7 +10,7 @@ from proxy.inventory.inventory import Inventory
 from proxy.store.entries import StoreFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 KEY = Key("docker/1.9.1", "10.0.0.1", "lib/app")
 WAY = "oci→schema1"
@@ -47,9 +47,21 @@ class Archive:
         self.closed = True
 
 
-def inventory_over(archive: Archive | None, *, pause: float = 3600) -> Inventory:
+def inventory_over(
+    archive: Archive | None,
+    *,
+    pause: float = 3600,
+    count_failure: Callable[[], None] = lambda: None,
+) -> Inventory:
     """Return an inventory whose clock stands still."""
-    return Inventory(archive, max_entries=1000, retention=90, pause=pause, clock=lambda: NOW)
+    return Inventory(
+        archive,
+        max_entries=1000,
+        retention=90,
+        pause=pause,
+        clock=lambda: NOW,
+        count_failure=count_failure,
+    )
 
 
 async def test_entries__in_memory() -> None:
@@ -126,6 +138,23 @@ async def test_writing__archive_away_for_a_while() -> None:
             await archive.written.wait()
 
     assert [(KEY, 2)] == [(entry.key, entry.pulls) for entry in archive.kept]
+
+
+async def test_failure__is_counted_and_told_until_it_works_again() -> None:
+    """Each failed write and read counts; the state is that of the last write."""
+    archive, failures = Archive(), list[int]()
+    inventory = inventory_over(archive, count_failure=lambda: failures.append(1))
+    inventory.sent(KEY, WAY)
+    states = [inventory.fails]
+    archive.fails = True
+    await inventory.write()
+    await inventory.entries()
+    states.append(inventory.fails)
+    archive.fails = False
+    await inventory.entries()
+
+    assert [False, True, False] == [*states, inventory.fails]
+    assert 3 == len(failures)
 
 
 async def test_writing__in_portions() -> None:
