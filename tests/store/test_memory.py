@@ -10,7 +10,8 @@ from proxy.store.memory import ENTRY_OVERHEAD, MemoryEntries
 
 VALUE = 1000
 ENTRIES = 800
-ENTRY = VALUE + ENTRY_OVERHEAD
+ENTRY = 1 + VALUE + ENTRY_OVERHEAD
+"""An entry whose name has one character."""
 
 
 def value(number: int) -> bytes:
@@ -88,6 +89,14 @@ def test_overhead__covers_what_an_entry_costs() -> None:
 
     assert taken <= entries.size
     assert taken > ENTRIES * VALUE
+
+
+async def test_put__names_count() -> None:
+    """A name takes room as a value does."""
+    entries = MemoryEntries(1 << 20)
+    await entries.put({"n" * 300: b""})
+
+    assert 300 + ENTRY_OVERHEAD == entries.size
 
 
 async def test_close__forgets() -> None:
