@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
+from proxy.manifest.image import ImageManifest
+from proxy.manifest.parse import parse
+from proxy.spec.descriptor import Platform
 from proxy.spec.digest import digest_of
+from proxy.spec.media_types import MediaType
 from proxy.store.memory import MemoryEntries
 from proxy.store.record import CREATED_BY
-from proxy.store.translations import Translations
+from proxy.store.translations import RULES_VERSION, Translations
+from proxy.translate.docker_oci import translate_image
+from proxy.translate.index import Child, child_type, translate_index
+from proxy.translate.to_schema1 import to_schema1
+from tests.running import KEY
 from tests.store.contract import APP, OTHER, by_digest, key_of, translation_of
 
 
@@ -116,3 +125,76 @@ async def test_close__closes_the_entries() -> None:
     await store.close()
 
     assert 0 == entries.size
+
+
+# --- rules ------------------------------------------------------------------------------
+
+GOLDEN_CONFIG = (
+    b'{"architecture":"arm64","variant":"v8","os":"linux","created":"2024-05-06T07:08:10.50Z",'
+    b'"author":"a <b>","config":{"Cmd":["sh"],"Env":["A=1"],"Labels":{"k":"\\u00e4"},'
+    b'"Other":[1.0]},'
+    b'"rootfs":{"type":"layers","diff_ids":["sha256:%s","sha256:%s"]},"history":['
+    b'{"created":"2024-05-06T07:08:09Z","created_by":"ADD a /","comment":"first"},'
+    b'{"created_by":"ENV A=1","empty_layer":true},{"created_by":"RUN b"}]}' % (b"1" * 64, b"2" * 64)
+)
+GOLDEN_TYPES = {
+    MediaType.OCI_MANIFEST: (
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+    ),
+    MediaType.SCHEMA2: (
+        "application/vnd.docker.container.image.v1+json",
+        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    ),
+}
+PINNED = {
+    1: {
+        MediaType.SCHEMA1_SIGNED: "1148c3247624dc14b5633489d39f650f",
+        MediaType.SCHEMA2: "c55aa80e3ba57a5e4776035388a1c95d",
+        MediaType.OCI_MANIFEST: "de75701a3911c8d5b3561ee34280eede",
+        MediaType.DOCKER_LIST: "2de7879ae26b8477da033c3daa9ec127",
+        MediaType.OCI_INDEX: "644be5cc33eccd7f8c0090f44b68d8fa",
+    }
+}
+"""By the version of the rules: how the digests begin that the golden image becomes."""
+
+
+def golden(stored: MediaType) -> ImageManifest:
+    """Return the golden image as it is stored in this format."""
+    config, layer = GOLDEN_TYPES[stored]
+    document = {
+        "schemaVersion": 2,
+        "mediaType": stored,
+        "config": {
+            "mediaType": config,
+            "size": len(GOLDEN_CONFIG),
+            "digest": digest_of(GOLDEN_CONFIG),
+        },
+        "layers": [
+            {"mediaType": layer, "size": n, "digest": digest_of(b"%d" % n)} for n in range(1, 3)
+        ],
+        "annotations": {"org.opencontainers.image.title": "golden"},
+    }
+    manifest = parse(json.dumps(document).encode(), stored)
+    assert isinstance(manifest, ImageManifest)
+    return manifest
+
+
+def test_rules_version__raised_with_every_change_of_a_result() -> None:
+    """What an image becomes is pinned: whoever changes it raises RULES_VERSION and pins anew."""
+    platform = Platform("linux", "arm64", variant="v8")
+    oci, docker = golden(MediaType.OCI_MANIFEST), golden(MediaType.SCHEMA2)
+    schema2 = translate_image(oci, MediaType.SCHEMA2, zstd=False)
+    made = [
+        to_schema1(oci, GOLDEN_CONFIG, repository="lib/app", tag="1", key=KEY),
+        schema2,
+        translate_image(docker, MediaType.OCI_MANIFEST, zstd=False),
+        *(
+            translate_index(
+                [Child(child_type(target), len(schema2.body), schema2.digest, platform)], target
+            )
+            for target in (MediaType.DOCKER_LIST, MediaType.OCI_INDEX)
+        ),
+    ]
+
+    assert PINNED[RULES_VERSION] == {one.media_type: one.digest[7:39] for one in made}
