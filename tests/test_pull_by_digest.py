@@ -8,13 +8,17 @@ import pytest
 
 from proxy.errors import DigestMismatch
 from proxy.spec.digest import Digest, digest_of
+from proxy.spec.media_types import MediaType
 from proxy.spec.reference import Tag
 from tests.images import make_image, push
 from tests.pulling import STORED, TAG, pulling, request
 from tests.registry import Registry, TokenAuth
+from tests.running import running
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import aiohttp
 
 
 async def test_by_digest__translated(registry: Registry) -> None:
@@ -87,6 +91,24 @@ async def test_access__nothing_for_whoever_the_upstream_refuses() -> None:
         assert late is not None
         assert 401 == late.status
         assert "WWW-Authenticate" in late.headers
+
+
+async def test_by_digest__the_upstream_has_these_very_bytes(
+    registry: Registry, http: aiohttp.ClientSession
+) -> None:
+    """A translation that somebody has pushed outlives its source: the upstream sends it."""
+    await push(registry, "lib/app", TAG, STORED["oci"])
+    async with running(registry) as url:
+        accept = {"Accept": MediaType.SCHEMA2}
+        told = await http.get(f"{url}/v2/lib/app/manifests/{TAG}", headers=accept)
+        body, digest = await told.read(), told.headers["Docker-Content-Digest"]
+        copy = f"{registry.url}/v2/lib/app/manifests/copy"
+        await http.put(copy, data=body, headers={"Content-Type": MediaType.SCHEMA2})
+        registry.repository("lib/app").delete_manifest(STORED["oci"].digest)
+        answer = await http.get(f"{url}/v2/lib/app/manifests/{digest}", headers=accept)
+
+        assert STORED["oci"].digest == told.headers["Regshim-Source-Digest"]
+        assert (200, body) == (answer.status, await answer.read())
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -112,6 +112,26 @@ async def test_workers__dead_one_is_started_again(registry: Registry, tmp_path: 
     assert [] == alive(before[:1])
 
 
+async def test_workers__one_that_keeps_dying_is_given_longer_pauses(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """A worker that dies young is started again later each time; the other has no part in it."""
+    async with telling(tmp_path, registry.url, listen={"workers": WORKERS}) as served:
+        await ready(served)
+        victim, other = workers_of(served)
+        died = []
+        for _ in range(2):
+            os.kill(victim, signal.SIGKILL)
+            died.append(await served.line("worker died"))
+            await served.line("serving")
+            (victim,) = set(workers_of(served)) - {other}
+        os.kill(other, signal.SIGKILL)
+        died.append(await served.line("worker died"))
+
+    assert [1.0, 2.0, 1.0] == [line["again_in"] for line in died]
+    assert died[0]["worker"] == died[1]["worker"] != died[2]["worker"]
+
+
 async def test_workers__drained_on_sigterm(registry: Registry, tmp_path: Path) -> None:
     """SIGTERM lets a transfer under way finish, then all end with exit code 0."""
     blob = bytes(3 << 20)
