@@ -156,18 +156,21 @@ class Puller:
         """
         translation = await self._store.get_by_digest(request.repository, digest)
         tried: set[Digest] = set()
-        while translation is not None:
-            # Several sources may have become this manifest; any one that is still there will do.
-            sources = translation.sources or (translation.source,)
-            for source in (one for one in sources if one not in tried):
-                tried.add(source)
-                confirmation = await self._sources.confirm(request, source)
-                if confirmation.status == 200:
+        try:
+            while translation is not None:
+                # Several sources may have become this manifest; any one that is left will do.
+                sources = translation.sources or (translation.source,)
+                for source in (one for one in sources if one not in tried):
+                    tried.add(source)
+                    confirmation = await self._sources.confirm(request, source)
+                    if confirmation.status == 404:
+                        continue
+                    must_be_sent(confirmation, "the source of this manifest")
                     return translated(confirmation, translation, "by digest")
-                if confirmation.status != 404:
-                    return as_it_is(confirmation)
-            latest = await self._store.reread_by_digest(request.repository, digest)
-            translation = None if tried.issuperset(latest.sources if latest else ()) else latest
+                latest = await self._store.reread_by_digest(request.repository, digest)
+                translation = None if tried.issuperset(latest.sources if latest else ()) else latest
+        except UpstreamRefused as refused:
+            return as_it_is(refused.document)
         return None
 
     async def _from_headers(self, request: PullRequest, tag: Tag, head: Document) -> Answer | None:

@@ -1,14 +1,18 @@
 """Entries in memory: least recently used go first, bounded in bytes."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final
+
+from cachetools import LRUCache
 
 from proxy.store.entries import Event
 
 # What an entry costs beside its name and value: objects, dictionary slots. Measured with
 # tracemalloc and rounded up (tests/store/test_memory.py).
-ENTRY_OVERHEAD: Final = 256
+ENTRY_OVERHEAD: Final = 512
+
+_Entry = tuple[str, bytes]
+"""A name and its value: the size of an entry is made of both."""
 
 
 class MemoryEntries:
@@ -20,42 +24,39 @@ class MemoryEntries:
     def __init__(
         self, max_bytes: int, *, count: Callable[[str, Event], None] = lambda _tier, _event: None
     ) -> None:
-        self._entries: OrderedDict[str, bytes] = OrderedDict()
-        self._max_bytes, self._count = max_bytes, count
-        self.size = 0
-        """Bytes in use, overhead counted."""
+        self._entries: LRUCache[str, _Entry] = LRUCache(max_bytes, getsizeof=_size)
+        self._count = count
 
     async def get(self, name: str) -> bytes | None:
         """Return the value of `name`, or None."""
-        value = self._entries.get(name)
-        if value is None:
+        entry = self._entries.get(name)
+        if entry is None:
             self._count("memory", "miss")
             return None
-        self._entries.move_to_end(name)
         self._count("memory", "hit")
-        return value
+        return entry[1]
 
     reread = get
 
     async def put(self, entries: Mapping[str, bytes]) -> None:
         """Keep these entries; one larger than the whole store is not kept."""
         for name, value in entries.items():
-            before = self._entries.pop(name, None)
-            if before is not None:
-                self.size -= _size(name, before)
-            if _size(name, value) > self._max_bytes:
-                continue
-            # A copy: what an encoder made has spare room behind it, up to a third.
-            self._entries[name] = bytes(memoryview(value))
-            self.size += _size(name, value)
-            while self.size > self._max_bytes:
-                self.size -= _size(*self._entries.popitem(last=False))
+            if _size((name, value)) <= self._entries.maxsize:
+                # A copy: what an encoder made has spare room behind it, up to a third.
+                self._entries[name] = name, bytes(memoryview(value))
+            else:
+                self._entries.pop(name, None)
 
     async def close(self) -> None:
         """Forget everything."""
         self._entries.clear()
-        self.size = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes in use, overhead counted."""
+        return int(self._entries.currsize)
 
 
-def _size(name: str, value: bytes) -> int:
+def _size(entry: _Entry) -> int:
+    name, value = entry
     return len(name) + len(value) + ENTRY_OVERHEAD
