@@ -7,6 +7,7 @@ nobody need follow one that points past the proxy.
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -75,11 +76,16 @@ def upstream_headers(
     request: web.Request, *, without: frozenset[str] = frozenset()
 ) -> list[tuple[str, str]]:
     """Return the request headers that go to the upstream; `without` is in lower case."""
-    without = _NOT_FOR_UPSTREAM | without | request.get(NOT_FORWARDED, frozenset())
-    headers = list(end_to_end(request.headers.items(), without=without))
+    without = _not_for_upstream(without, request.get(NOT_FORWARDED))
+    headers = end_to_end(request.headers.items(), without=without)
     if request.remote:
         headers.append(("X-Forwarded-For", request.remote))
     return headers
+
+
+@lru_cache
+def _not_for_upstream(without: frozenset[str], own: frozenset[str] | None) -> frozenset[str]:
+    return _NOT_FOR_UPSTREAM | without | (own or frozenset())
 
 
 def client_headers(

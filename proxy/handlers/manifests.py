@@ -1,9 +1,9 @@
 """GET and HEAD of a manifest: what this client gets of it, and the headers that say so."""
 
+from functools import lru_cache, partial
 from typing import Final
 
 from aiohttp import web
-from cachetools import LRUCache
 from multidict import CIMultiDict
 
 from proxy.answer import Answer, PullRequest, Served
@@ -50,7 +50,6 @@ class Manifests:
         self._recorder = recorder
         self._passthrough = passthrough
         self._by_digest = by_digest
-        self._clients: LRUCache[tuple[tuple[str, ...], str], Client] = LRUCache(_MOST_KEPT)
         self.settings = settings
 
     @property
@@ -61,7 +60,7 @@ class Manifests:
     @settings.setter
     def settings(self, settings: Settings) -> None:
         self._settings = settings
-        self._clients.clear()
+        self._understood = lru_cache(_MOST_KEPT)(partial(understand, settings=settings))
 
     async def answer(self, request: web.Request, route: ManifestRoute) -> web.StreamResponse:
         """Answer a pull by tag or by digest."""
@@ -95,12 +94,9 @@ class Manifests:
         """Return what the client understands; a fleet is a few kinds of clients, all day."""
         accept = tuple(request.headers.getall("Accept", ()))
         user_agent = request.headers.get("User-Agent", "")
-        client = self._clients.get((accept, user_agent))
-        if client is None:
-            client = understand(accept, user_agent, self._settings)
-            if sum(map(len, accept), len(user_agent)) <= _LONGEST_KEPT:
-                self._clients[accept, user_agent] = client
-        return client
+        if sum(map(len, accept), len(user_agent)) > _LONGEST_KEPT:
+            return understand(accept, user_agent, self._settings)
+        return self._understood(accept, user_agent)
 
     async def _response(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         served = answer.manifest

@@ -57,7 +57,7 @@ async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _is_text(value: str) -> bool:
     """Tell whether a header value has no byte that was neither ASCII nor UTF-8."""
-    return value.isascii() or not any("\udc80" <= char <= "\udcff" for char in value)
+    return not any("\udc80" <= char <= "\udcff" for char in value)
 
 
 def _check_head(request: web.Request) -> None:
@@ -71,7 +71,8 @@ def _check_head(request: web.Request) -> None:
         raise RequestInvalid("the request's target holds a fragment")
     if len(request.headers.getall(hdrs.AUTHORIZATION, ())) > 1:
         raise RequestInvalid("expected one Authorization header")
-    if not all(map(_is_text, request.headers.values())):
+    values = request.headers.values()
+    if not all(map(str.isascii, values)) and not all(map(_is_text, values)):
         raise RequestInvalid("expected headers in ASCII or UTF-8")  # aiohttp would drop such bytes
     if request.match_info.http_exception is not None:
         raise NotFound("this is a registry: its API is below /v2/")  # `*`, or an escaped CR or LF

@@ -1,6 +1,7 @@
 """Which HTTP headers end at a hop and which describe a body (RFC 9110 7.6.1, 8 and 8.8)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 Headers = Iterable[tuple[str, str]]
@@ -44,23 +45,24 @@ REPRESENTATION: Final = frozenset(
 )
 
 
-def end_to_end(
-    headers: Headers, *, without: frozenset[str] = frozenset()
-) -> Iterator[tuple[str, str]]:
-    """Yield the headers that a proxy passes on, in order, but for those named in `without`.
+def end_to_end(headers: Headers, *, without: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
+    """Return the headers that a proxy passes on, in order, but for those named in `without`.
 
     Dropped are hop-by-hop headers and whatever `Connection` names, but for what describes the
     body: that is for all recipients (RFC 9110 7.6.1), and without its length a body would be
     framed anew. Names in `without` are in lower case.
     """
+    dropped = _hop_by_hop_and(without)
     named = [(name.lower(), name, value) for name, value in headers]
-    dropped = HOP_BY_HOP | without
     options: set[str] = set()
     for lower, _, value in named:
         if lower == "connection":
             options.update(map(str.strip, value.lower().split(",")))
-    return (
-        (name, value)
-        for lower, name, value in named
-        if lower not in dropped and (lower not in options or lower in REPRESENTATION)
-    )
+    dropped |= options - REPRESENTATION
+    return [(name, value) for lower, name, value in named if lower not in dropped]
+
+
+@lru_cache
+def _hop_by_hop_and(without: frozenset[str]) -> frozenset[str]:
+    # A few sets, each made once, are asked for with every request.
+    return HOP_BY_HOP | without
