@@ -13,8 +13,10 @@ if __name__ == "__main__":
     end_well_if_told()
     # Until somebody listens for it, it would end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    # Whoever finds rich (structlog, httpx) loads it, 3 MiB, to draw what a server never draws.
-    sys.modules["rich"] = None  # type: ignore[assignment]
+    # Whoever finds them loads them, 5 MiB: structlog rich, to draw what a server never draws, and
+    # httpx click and pygments, for a command of its own.
+    for needless in ("click", "rich"):
+        sys.modules[needless] = None  # type: ignore[assignment]
 
 import asyncio
 import os

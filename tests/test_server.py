@@ -31,17 +31,18 @@ async def test_server__holds_no_command_line() -> None:
     assert set() == needless & await loaded("proxy.server", "proxy.serving")
 
 
-async def test_server__run_as_a_command_holds_no_rich() -> None:
-    """Where rich is installed, as it is for the commands, libraries load it to draw; not here."""
+async def test_server__run_as_a_command_draws_nothing() -> None:
+    """Where rich and click are installed, as they are for the commands, libraries load them."""
     code = (
         "import contextlib, runpy, sys; sys.argv[1:] = ['/nonexistent']\n"
         "with contextlib.suppress(SystemExit):\n"
         " runpy.run_module('proxy.server', run_name='__main__')\n"
-        "print('structlog' in sys.modules, any(name.startswith('rich.') for name in sys.modules))"
+        "names = {name.partition('.')[0] for name, one in sys.modules.items() if one}\n"
+        "print('structlog' in names, 'httpx' in names, names & {'click', 'pygments', 'rich'})"
     )
     result = await run(PYTHON, "-c", code)
 
-    assert b"True False\n" == result.stdout
+    assert b"True True set()\n" == result.stdout
 
 
 async def test_server__looking_after_workers_holds_no_server() -> None:
