@@ -84,6 +84,7 @@ def build(config: Config, key: SigningKey) -> web.Application:
         recorder = Recorder(metrics, activity, inventory, _addresses(config, key))
         async with (
             connected(config, key, metrics, tracing=tracing) as connections,
+            connections.store_watched(),
             activity.writing(),
             inventory.writing() if inventory else nullcontext(),
         ):

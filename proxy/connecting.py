@@ -5,7 +5,7 @@ Here the parts are wired together that know nothing of whoever asks; app.py has 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -38,11 +38,16 @@ log: Final = structlog.get_logger("upstream")
 
 
 class Connections(NamedTuple):
-    """What a config connects to; `store_state` tells how the durable store does, for people."""
+    """What a config connects to.
+
+    `store_state` tells how the durable store does, for people; while the context `store_watched`
+    lasts it is tried now and then, and made if it is not there yet.
+    """
 
     upstream: UpstreamRegistry
     puller: Puller
     store_state: Callable[[], str]
+    store_watched: Callable[[], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
@@ -104,12 +109,12 @@ async def connected(
         index_limit=config.limits.index_children,
     )
     try:
-        async with nullcontext() if durable is None else durable.watched():
-            yield Connections(
-                upstream,
-                Puller(sources, store, key),
-                lambda: "memory only" if durable is None else durable.state,
-            )
+        yield Connections(
+            upstream,
+            Puller(sources, store, key),
+            lambda: "memory only" if durable is None else durable.state,
+            nullcontext if durable is None else durable.watched,
+        )
     finally:
         await upstream.close()
         await store.close()

@@ -26,11 +26,13 @@ async def test_connected__store_state(registry: Registry, tmp_path: Path) -> Non
     cache = {"store": f"sqlite:///{tmp_path}/store.db"}
     async with connected(config_for(registry.url, cache=cache), KEY, Metrics()) as sqlite:
         states = [sqlite.store_state()]
-        async with asyncio.timeout(5):
+        made = list(tmp_path.iterdir())  # noqa: ASYNC240  one directory of the test
+        async with sqlite.store_watched(), asyncio.timeout(5):
             while sqlite.store_state() != "sqlite works":  # noqa: ASYNC110  it has no event
                 await asyncio.sleep(0)
 
     assert ["sqlite: not used yet"] == states
+    assert [] == made
 
 
 async def test_connected__store_that_cannot_be_used(registry: Registry) -> None:
@@ -38,6 +40,7 @@ async def test_connected__store_that_cannot_be_used(registry: Registry) -> None:
     cache = {"store": f"redis://127.0.0.1:{free_port()}/0"}
     async with (
         connected(config_for(registry.url, cache=cache), KEY, Metrics()) as connections,
+        connections.store_watched(),
         asyncio.timeout(5),
     ):
         while "fails" not in connections.store_state():  # noqa: ASYNC110  as above
