@@ -80,10 +80,10 @@ class Puller:
         NotTranslatable if there is no honest translation, UpstreamError if the upstream
         does not answer as a registry does; the upstream's own errors are answers.
         """
-        document = await self._ask(request, tag)
-        if isinstance(document, Answer):
-            return document
         try:
+            document = await self._ask(request, tag)
+            if isinstance(document, Answer):
+                return document
             must_be_sent(document, "the manifest")
             if request.method == "HEAD":
                 # Often only the document itself tells what HEAD must: what becomes of it, or its

@@ -267,3 +267,23 @@ async def test_by_tag__cookies_are_credentials_too(registry: Registry) -> None:
     assert {"session=alice", "session=mallory"} == {
         seen.headers["Cookie"] for seen in registry.requests if "manifests" in seen.path_qs
     }
+
+
+@pytest.mark.parametrize("status", [403, 429])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_by_tag__refused_while_it_is_no_news(
+    registry: Registry, method: str, status: int
+) -> None:
+    """What the upstream refuses of a pull that it has confirmed is told as it says it."""
+    own = make_image(format="schema2")
+    await push(registry, "lib/app", TAG, make_index((own, make_image(architecture="arm64"))))
+    asked = request("schema2", user_agent="docker/17.03.2 os/linux arch/amd64", method=method)
+    path = f"/v2/lib/app/manifests/{own.digest}"
+    async with pulling(registry) as puller:
+        registry.fault("GET", path, status=404)
+        first = await puller.by_tag(asked.as_get(), TAG)
+        registry.faults.clear()
+        registry.fault("GET", path, status=status)
+        again = await puller.by_tag(asked, TAG)
+
+    assert [200, status] == [first.status, again.status]

@@ -45,7 +45,7 @@ def mended(entries: Sequence[dict[str, Any]]) -> IndexView:
 
 
 def _mended(entry: dict[str, Any]) -> dict[str, Any]:
-    whole = {"mediaType": ""} | entry
+    whole = entry | {"mediaType": entry.get("mediaType") or ""}
     platform = whole.pop("platform", None)
     with suppress(msgspec.ValidationError):
         whole["platform"] = msgspec.convert(platform, Platform | None)

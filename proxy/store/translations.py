@@ -30,7 +30,7 @@ from proxy.store.record import KeptDigest, LeftOut, Translation, TranslationKey
 
 # To be raised with every change of what a translation results in.
 RULES_VERSION: Final = 2
-_MOST_SOURCES: Final = 8
+_MOST_SOURCES: Final = 32
 
 
 class _Lead(msgspec.Struct, frozen=True, array_like=True):

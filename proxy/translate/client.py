@@ -162,12 +162,14 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
     zstd: bool | None = None
     traits = {"string_commands": True, "only_empty_layers": True}
     platform = platform_of(user_agent)
+    # Before formats take any away: a later rule may give another format back.
+    named = indexes if accepted.by_name else ALL_INDEXES
     for rule in settings.rules:
         if rule.user_agent.match(user_agent) is None:
             continue
+        named = named if rule.indexes is None else rule.indexes
         if rule.formats is not None:
-            formats, anything = rule.formats, False
-            indexes = indexes if accepted.by_name else ALL_INDEXES
+            formats, anything, indexes = rule.formats, False, named
         formats -= rule.never
         indexes = _indexes(indexes if rule.indexes is None else rule.indexes, formats)
         reasons.append(f"{rule.name}: {rule.reason}{_without_effect(rule, indexes)}")

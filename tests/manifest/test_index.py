@@ -74,13 +74,14 @@ def test_mended__entries_that_tell_less() -> None:
             whole | {"platform": {"architecture": "arm64"}},
             whole | {"platform": "linux/arm64"},
             {name: whole[name] for name in ("size", "digest")} | {"platform": platform},
+            whole | {"mediaType": None},
         ]
     )
 
-    assert [Platform("arm64", "linux"), None, None, Platform("arm64", "linux")] == [
+    assert [Platform("arm64", "linux"), None, None, Platform("arm64", "linux"), None] == [
         entry.platform for entry in view.manifests
     ]
-    assert ["a/b", "a/b", "a/b", ""] == [entry.media_type for entry in view.manifests]
+    assert ["a/b", "a/b", "a/b", "", ""] == [entry.media_type for entry in view.manifests]
     assert "c/d" == view.manifests[0].artifact_type
 
 

@@ -150,6 +150,21 @@ def test_understand__rule_for_a_client_that_names_nothing() -> None:
 
     assert {MediaType.DOCKER_LIST} == understand([], docker("1.9.1"), settings).indexes
     assert set() == understand([MediaType.SCHEMA2], docker("1.12.6"), settings).indexes
+    # What a rule before it took away with the formats is no word about indexes.
+    both = [MediaType.SCHEMA2, MediaType.DOCKER_LIST]
+    assert {MediaType.DOCKER_LIST} == understand(both, docker("1.9.1"), settings).indexes
+
+
+def test_understand__formats_leave_the_indexes_of_an_earlier_rule() -> None:
+    """Formats alone say nothing about indexes: what was said of them stays."""
+    rules = (
+        Rule("none", re.compile("docker/1\\.9"), "so", "", indexes=frozenset()),
+        Rule("all", re.compile("docker/"), "so", "", formats=frozenset({Format.SCHEMA2})),
+    )
+    settings = Settings(rules=(*RULES, *rules))
+
+    assert set() == understand([], docker("1.9.1"), settings).indexes
+    assert {MediaType.DOCKER_LIST} == understand([], docker("1.12.6"), settings).indexes
 
 
 def test_understand__rule_without_effect() -> None:
