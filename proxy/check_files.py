@@ -94,7 +94,7 @@ async def check_store(cache: Cache, *, offline: bool = False) -> Finding | None:
         return None
     try:
         return await _store(cache, cache.store, offline=offline)
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:  # OSError: of the directory that its file is in
         return Finding("store", works=False, found=str(error), advice=_NO_STORE)
     except StoreFailedError as error:
         cause = cause_of(error)

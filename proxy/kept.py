@@ -1,6 +1,7 @@
 """The inventory as it is kept in the durable store, for a command beside the running proxy."""
 
 import time
+from pathlib import Path
 from typing import Final
 
 from proxy.config import Config
@@ -34,7 +35,7 @@ async def kept_inventory(config: Config, since: str | None) -> list[Entry]:
         except ValueError as error:
             raise ConfigError(f"--since: {error}") from None
     path = sqlite_path(store)
-    if path is not None and not path.exists():
+    if path is not None and not _is_there(path):
         return []  # a file made here might not be the proxy's to write
     archive = open_archive(
         store, retention=settings.retention, max_entries=settings.max_entries, timeout=_TIMEOUT
@@ -43,3 +44,13 @@ async def kept_inventory(config: Config, since: str | None) -> list[Entry]:
         return await archive.read(time.time() - length)
     finally:
         await archive.close()
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ConfigError(f"cache.store: {path}: {error.strerror}") from error
+    return True

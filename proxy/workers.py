@@ -145,8 +145,7 @@ class Supervisor:
 
     def _hand_on(self, number: signal.Signals) -> None:
         for process in self._running.values():
-            if process.returncode is None:
-                process.send_signal(number)
+            _send(process, number)
 
     async def _keep_running(self, number: int, environment: dict[str, str]) -> int:
         clock = asyncio.get_running_loop().time
@@ -167,7 +166,7 @@ class Supervisor:
             return 0
 
     async def _run_once(self, number: int, environment: dict[str, str]) -> int:
-        with _held_back(signal.SIGHUP):
+        with _held_back(signal.SIGHUP, signal.SIGINT):
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 env=environment | {WORKER: str(number)},
@@ -176,7 +175,7 @@ class Supervisor:
             )
         self._running[number] = process
         if self._stopping.asked.is_set():
-            process.send_signal(signal.SIGTERM)
+            _send(process, signal.SIGTERM)
         order = Order(self._key, self._reloader.config, self._accepted)
         if process.stdin is not None:
             # Left open: a worker whose standard input ends knows that nobody looks after it.
@@ -201,13 +200,20 @@ def _reserved(host: str, port: int) -> Iterator[None]:
 
 
 @contextmanager
-def _held_back(number: signal.Signals) -> Iterator[None]:
-    """Let processes start with a signal held back, which would end them until they listen."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+def _held_back(*numbers: signal.Signals) -> Iterator[None]:
+    """Let processes start with signals held back, which would end them until they listen."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
+def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    # Not `send_signal`: it would reap one that has just ended, and asyncio then make up its code.
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def read_order(stream: BinaryIO) -> Order:

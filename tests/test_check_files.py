@@ -192,3 +192,13 @@ async def test_check_store__extra_of_redis(monkeypatch: pytest.MonkeyPatch) -> N
     found = await store("redis://127.0.0.1:1/0", offline=True)
 
     assert (False, True) == (found.works, "regshim[redis]" in found.found)
+
+
+async def test_check_store__path_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    """A path that the system refuses is what was found, not a failure of the check."""
+    config = config_for(URL, cache={"store": f"sqlite:///{tmp_path}/{'x' * 300}/t.db"})
+    found = await check_store(config.cache)
+
+    assert found is not None
+    assert found.works is False
+    assert found.advice

@@ -63,3 +63,10 @@ async def test_kept__store_away() -> None:
     config = config_for(URL, cache={"store": f"redis://127.0.0.1:{free_port()}/0"})
     with pytest.raises(StoreFailedError, match="redis"):
         await kept_inventory(config, None)
+
+
+async def test_kept__path_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    """Where nobody can tell whether there is a file, the path is named."""
+    config = config_for(URL, cache={"store": f"sqlite:///{tmp_path}/{'x' * 300}/t.db"})
+    with pytest.raises(ConfigError, match=r"cache\.store: /.*/t-inventory\.db: File name too long"):
+        await kept_inventory(config, None)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from proxy.workers import _send
 from tests.certificates import Authority, certificate_expiry, listen
 from tests.images import make_image, push, verify_schema1
 from tests.peers import free_port
@@ -323,3 +324,15 @@ async def test_workers__port_that_is_taken(tmp_path: Path, taken: str) -> None:
 
     assert 2 == process.returncode
     assert b"in use" in errors
+
+
+async def test_send__leaves_the_end_of_a_process_to_who_waits_for_it() -> None:
+    """A process that has just ended keeps its code: nobody else asks for that."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "raise SystemExit(7)")
+    ended = os.pidfd_open(process.pid)
+    select.select([ended], [], [])  # the loop has not been told yet
+    os.close(ended)
+    _send(process, signal.SIGTERM)
+    polled = getattr(process, "_transport").get_extra_info("subprocess").returncode  # noqa: B009
+
+    assert (None, 7) == (polled, await process.wait())
