@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from aiohttp import hdrs, web
 
 from proxy.answer import telling_apart
-from proxy.errors import UpstreamError, UpstreamTooLarge
 from proxy.flights import Flights
-from proxy.handlers.exchange import keep_as_is, send
+from proxy.handlers.exchange import keep_as_is, send, to_share
 from proxy.handlers.passthrough import Passthrough
 from proxy.upstream.client import Document, UpstreamRegistry
 from proxy.upstream.stream import Stream
@@ -59,16 +58,7 @@ class ByDigest:
         if method != hdrs.METH_HEAD and _told_length(stream) > self._limit:
             await stream.close()
             return None
-        try:
-            body = await stream.read(self._limit, "reply")
-        except UpstreamTooLarge:
-            return None
-        except UpstreamError:
-            if stream.status < 400:
-                raise
-            # An error is the upstream's own even if its body breaks off.
-            return None
-        return Document(stream.status, stream.headers, body)
+        return await to_share(stream, self._limit)
 
 
 def _told_length(stream: Stream) -> int:

@@ -13,9 +13,9 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from proxy.errors import UpstreamError, UpstreamTooLarge
+from proxy.errors import UpstreamTooLarge
 from proxy.flights import Flights
-from proxy.handlers.exchange import ACCESS, keep_as_is, send
+from proxy.handlers.exchange import ACCESS, keep_as_is, send, to_share
 from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.routing import BlobRoute
 from proxy.spec.empty_layer import EMPTY_LAYER, EMPTY_LAYER_DIGEST
@@ -105,18 +105,11 @@ class EmptyLayer:
         stream = await self._upstream.open_blob(method, target, headers, follow=self._follow)
         if method == hdrs.METH_GET:
             stream.verify(route.digest)
-        try:
-            body = await stream.read(_LONGEST_REPLY, "reply")
-        except UpstreamTooLarge:
-            return None
-        except UpstreamError:
-            if stream.status < 400:
-                raise
-            # An error is the upstream's own even if its body breaks off.
-            return None
-        if stream.status == 404 and await self._may_read(target, route, headers):
+        reply = await to_share(stream, _LONGEST_REPLY)
+        is_missing = reply is not None and reply.status == 404
+        if is_missing and await self._may_read(target, route, headers):
             return _MADE_HERE
-        return Document(stream.status, stream.headers, body)
+        return reply
 
     async def _may_read(self, target: str, route: BlobRoute, headers: Headers) -> bool:
         """Tell whether the upstream lets this client read the repository.

@@ -14,9 +14,11 @@ import msgspec
 from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
+from proxy.errors import UpstreamError, UpstreamTooLarge
 from proxy.handlers.links import outward
 from proxy.handlers.routing import is_api
 from proxy.spec.http_headers import end_to_end
+from proxy.upstream.client import Document
 from proxy.upstream.stream import Stream
 
 # What aiohttp adds to a reply that does not have it; a relayed one stays as it was.
@@ -159,6 +161,23 @@ async def relay(
     finally:
         await stream.close()
     return response
+
+
+async def to_share(stream: Stream, limit: int) -> Document | None:
+    """Return a reply read whole, for all who ask alike; None for one that is sent as it comes.
+
+    That is one of more than `limit` bytes, and an error whose body breaks off: it is the
+    upstream's own all the same.
+    """
+    try:
+        body = await stream.read(limit, "reply")
+    except UpstreamTooLarge:
+        return None
+    except UpstreamError:
+        if stream.status < 400:
+            raise
+        return None
+    return Document(stream.status, stream.headers, body)
 
 
 async def send(
