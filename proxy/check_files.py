@@ -17,7 +17,7 @@ from proxy.connecting import own_credentials
 from proxy.errors import ConfigError
 from proxy.findings import Finding, cause_of, must_be_writable, tried
 from proxy.keyfile import load
-from proxy.store.durable import open_durable
+from proxy.store.durable import open_durable, sqlite_file
 from proxy.store.entries import StoreFailedError
 from proxy.tls import ServerTls, upstream_context
 
@@ -103,7 +103,7 @@ async def check_store(cache: Cache, *, offline: bool = False) -> Finding | None:
 
 
 async def _store(cache: Cache, url: StoreUrl, *, offline: bool) -> Finding:
-    file = url.file
+    file = sqlite_file(url)
     if file is None:
         return await _tried(cache, url, offline=offline)
     if file.exists():

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
 from proxy.spec.descriptor import parse_platform
 from proxy.upstream.urls import split_url
@@ -40,12 +39,6 @@ class StoreUrl(str):
     """A URL of a store: `sqlite:///path`, `redis://host:port/db`."""
 
     __slots__ = ()
-
-    @property
-    def file(self) -> Path | None:
-        """The file of a sqlite store, None for any other."""
-        kind, _, path = self.partition("://")
-        return Path("/", unquote(path).lstrip("/")) if kind == "sqlite" else None
 
     def __repr__(self) -> str:
         """Tell the kind of store alone: the rest may hold a password."""

@@ -87,16 +87,3 @@ def test_decode__secrets_are_not_repeated(kind: type, text: str) -> None:
 def test_store_url__repr_holds_no_secret() -> None:
     """A config that is printed shows the kind of store alone."""
     assert "redis://…" == repr(StoreUrl("redis://:secret@host:6379/0"))
-
-
-@pytest.mark.parametrize(
-    ("url", "file"),
-    [
-        ("sqlite:////var/lib/x%20y.db", Path("/var/lib/x y.db")),
-        ("sqlite:///x.db", Path("/x.db")),
-        ("redis://127.0.0.1:6379/0", None),
-    ],
-)
-def test_store_url__file(url: str, file: Path | None) -> None:
-    """A sqlite store has a file, which the URL names."""
-    assert file == StoreUrl(url).file

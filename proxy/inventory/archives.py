@@ -1,18 +1,16 @@
 """From the URL of the durable store to the archive of the inventory in it, or beside it."""
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from proxy.errors import ConfigError
 from proxy.inventory.entry import Archive
+from proxy.store.durable import sqlite_file
 
 
 def sqlite_path(url: str) -> Path | None:
     """Return the inventory's file for a sqlite store: `a.db` has `a-inventory.db` beside it."""
-    if not url.startswith("sqlite:///"):
-        return None
-    path = Path(unquote(urlsplit(url).path))
-    return path.with_name(f"{path.stem}-inventory{path.suffix}")
+    path = sqlite_file(url)
+    return None if path is None else path.with_name(f"{path.stem}-inventory{path.suffix}")
 
 
 def open_archive(url: str, *, retention: float, max_entries: int, timeout: float) -> Archive:

@@ -12,6 +12,13 @@ _LOCKED: Final = 0.4
 _REDIS: Final = ("redis://", "rediss://", "unix://", "redis+", "rediss+")
 
 
+def sqlite_file(url: str) -> Path | None:
+    """Return the file that a store URL names, None if it is no URL of a sqlite store."""
+    if not url.startswith("sqlite:///"):
+        return None
+    return Path("/", unquote(urlsplit(url).path).lstrip("/"))
+
+
 def open_durable(url: str, *, max_bytes: int, ttl: float, timeout: float) -> tuple[str, Entries]:
     """Return (kind, entries) of a store URL; nothing is connected yet.
 
@@ -19,10 +26,10 @@ def open_durable(url: str, *, max_bytes: int, ttl: float, timeout: float) -> tup
     `timeout` (seconds) is for redis to answer, and part of it for a lock of sqlite. ConfigError
     for a URL that names no store; the message does not repeat it, for it may hold a password.
     """
-    if url.startswith("sqlite:///"):
+    path = sqlite_file(url)
+    if path is not None:
         from proxy.store.sqlite import SqliteEntries  # noqa: PLC0415  most have no such store
 
-        path = Path(unquote(urlsplit(url).path))
         return "sqlite", SqliteEntries(path, max_bytes, patience=_LOCKED * timeout)
     if not url.startswith(_REDIS):
         raise ConfigError("cache.store: expected sqlite:///absolute/path or redis://host:port/db")

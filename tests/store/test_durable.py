@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from proxy.errors import ConfigError
-from proxy.store.durable import open_durable
+from proxy.store.durable import open_durable, sqlite_file
 from proxy.store.redis import RedisEntries
 from proxy.store.sqlite import SqliteEntries
 
-if TYPE_CHECKING:
-    from pathlib import Path
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("sqlite:////var/lib/x%20y.db", Path("/var/lib/x y.db")),
+        ("sqlite:///x.db", Path("/x.db")),
+        ("sqlite:///x.db?mode=ro", Path("/x.db")),
+        ("redis://127.0.0.1:6379/0", None),
+    ],
+)
+def test_sqlite_file__of_a_url(url: str, file: Path | None) -> None:
+    """A sqlite store has a file, which the URL names; its query is no part of that."""
+    assert file == sqlite_file(url)
 
 
 async def test_open_durable__sqlite(tmp_path: Path) -> None:
