@@ -36,8 +36,13 @@ READY_SECONDS = 60
 MOST_EVENTS = 80
 LIVES_OF_A_DIRECTORY = 5
 LONGEST_DELAY = 0.02
-KEPT = re.compile(r"key\.pem|t(-inventory)?\.db(-wal|-shm|\.lock)?")
-"""The only files that there may be in the directory of a proxy that has started."""
+KEPT = re.compile(r"key\.pem|t(-inventory)?\.db(-journal|-wal|-shm|\.lock)?")
+"""The only files that there may be in the directory of a proxy that has started.
+
+The journal is of a file that was killed while it was begun; SQLite needs it until its next use.
+"""
+KEPT_AT_REST = re.compile(r"key\.pem|t(-inventory)?\.db(\.lock)?")
+"""The only files that there may be once it has stopped as one does."""
 
 
 class Lively(Registry):
@@ -92,12 +97,15 @@ class Lives:
             await self._work(session)
 
     async def last(self) -> int:
-        """Start once more, and stop as one does; return the exit code."""
+        """Start once more, work, and stop as one does; return the exit code."""
         async with self._started() as session:
             await self.check(session)
+            await self._pulls(session, await self._put_up("last"))
             assert self._process is not None
             self._process.terminate()
-            return await self._process.wait()
+            code = await self._process.wait()
+        assert [] == self._litter(KEPT_AT_REST)
+        return code
 
     def event(self) -> None:
         """Note that something happened; the life ends at the one that was drawn, or soon after."""
@@ -118,9 +126,12 @@ class Lives:
             self.told[digest] = found
         for (tag, reads), digest in self.answers.items():
             assert digest == await self._pull(session, "HEAD", tag, reads), f"{tag} has changed"
-        litter = [p.name for p in self._directory.iterdir() if not KEPT.fullmatch(p.name)]
-        assert [] == litter, "files that nobody needs"
+        assert [] == self._litter(KEPT)
         self._check_upstream()
+
+    def _litter(self, kept: re.Pattern[str]) -> list[str]:
+        """Return the files that nobody needs."""
+        return [p.name for p in self._directory.iterdir() if not kept.fullmatch(p.name)]
 
     def _check_upstream(self) -> None:
         """Whatever was pushed is whole, or is not there."""
@@ -159,8 +170,7 @@ class Lives:
         """Pull and push at once until the proxy is killed, at the end of all work at the latest."""
         jobs: list[Awaitable[None]] = []
         for place in range(4):
-            tag = f"{self.number}-{place}"
-            await push(self.registry, REPOSITORY, tag, self._image(tag))
+            tag = await self._put_up(f"{self.number}-{place}")
             jobs.append(self._pulls(session, tag))
         jobs += [self._pushes(session, f"{self.number}-pushed-{place}") for place in range(2)]
         results = await asyncio.gather(*jobs, return_exceptions=True)
@@ -169,6 +179,11 @@ class Lives:
             # The end of the connection is what a killed proxy looks like.
             if isinstance(result, BaseException) and not isinstance(result, aiohttp.ClientError):
                 raise result
+
+    async def _put_up(self, tag: str) -> str:
+        """Put an image of its own into the registry, and return its tag."""
+        await push(self.registry, REPOSITORY, tag, self._image(tag))
+        return tag
 
     async def _pulls(self, session: aiohttp.ClientSession, tag: str) -> None:
         wanted = [(method, reads) for method in ("HEAD", "GET") for reads in ("schema1", "schema2")]
