@@ -26,7 +26,7 @@ from proxy.stopping import Stopping
 from proxy.tls import ServerTls, load_certificate
 from proxy.translate.jws import SigningKey
 from proxy.translator import CHILDREN_AT_ONCE
-from proxy.upstream.transport import READ_AHEAD
+from proxy.upstream.connections import READ_AHEAD
 
 log: Final = structlog.get_logger("regshim")
 # File descriptors: a connection to the upstream, a pipe, and a socket of each side once more, for

@@ -16,6 +16,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from aiohttp.tracing import Trace
 
+# Bytes after which aiohttp stops reading ahead of whoever consumes a body. A stream whose
+# client has stalled holds several times as many: twice that here before reading stops, one
+# more read (256 KiB at most), and what was handed on but not yet sent.
+READ_AHEAD: Final = 64 << 10
+MOST_OF_A_LINE: Final = 16 << 10
+MOST_OF_A_FIELD: Final = 64 << 10
 # A registry sends one, if any. Each costs aiohttp some kilobytes until it is looked at, and a
 # single read holds thousands.
 MOST_INTERIM: Final = 32
@@ -30,9 +36,32 @@ class Connector(aiohttp.TCPConnector):
     for either, so this leans on two of its private names; the tests tell when they change.
     """
 
+    _last: tuple[str, bytes, ConnectionKey] | None = None
+
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401  those of TCPConnector
         super().__init__(**settings)
         self._factory = partial(_Handler, loop=self._loop)  # type: ignore[assignment]  # a subclass
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's signature
+    ) -> Connection:
+        """Give a connection for a request, an open one if there is one."""
+        connection = await super().connect(req, traces, timeout)
+        self._last = req.url.scheme, req.url.raw_authority.encode("ascii"), req.connection_key
+        return connection
+
+    async def open_to(self, scheme: str, authority: bytes) -> Connection | None:
+        """Give a connection that is open to an origin; None if there is none.
+
+        Only the origin that was last connected to is known here: the upstream, for which there
+        is a connector of its own.
+        """
+        if self._last is None or self._last[:2] != (scheme, authority):
+            return None
+        return await self._get(self._last[2], [])
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
         while (connection := await super()._get(key, traces)) is not None:

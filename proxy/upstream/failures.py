@@ -9,18 +9,22 @@ from typing import Final
 
 import aiohttp
 import httpx
+from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.upstream.addresses import AddressRefused
 
 # ValueError: a redirect named a host or a port that cannot exist.
-FAILURES: Final = (aiohttp.ClientError, OSError, ValueError)
+FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 """What aiohttp raises where a request or its reply fails."""
 # The first that fits.
 _SAME: Final = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (TimeoutError, httpx.ReadTimeout),
     ((aiohttp.ClientConnectorError, ValueError), httpx.ConnectError),
-    ((aiohttp.ClientPayloadError, aiohttp.ClientResponseError), httpx.RemoteProtocolError),
+    (
+        (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, HttpProcessingError),
+        httpx.RemoteProtocolError,
+    ),
 )
 
 

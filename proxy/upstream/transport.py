@@ -17,19 +17,23 @@ from typing import Final
 
 import aiohttp
 import httpx
+from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from proxy.upstream.connections import Connector
+from proxy.upstream.connections import (
+    MOST_OF_A_FIELD,
+    MOST_OF_A_LINE,
+    READ_AHEAD,
+    Connector,
+)
+from proxy.upstream.direct import Reply, ask
 from proxy.upstream.failures import FAILURES, httpx_error
 from proxy.upstream.reply_body import ReplyBody
 from proxy.upstream.splice import Splicer
 from proxy.upstream.upload import Upload, UploadPayload
 
-# Bytes after which aiohttp stops reading ahead of whoever consumes a body. A stream whose
-# client has stalled holds several times as many: twice that here before reading stops, one
-# more read (256 KiB at most), and what was handed on but not yet sent.
-READ_AHEAD: Final = 64 << 10
+_DIRECT: Final = frozenset({"GET", "HEAD"})
 _NOT_ADDED: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
@@ -65,39 +69,49 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._timeout = lru_cache(
             partial(aiohttp.ClientTimeout, connect=connect, sock_connect=connect)
         )
+        self._connector = Connector(
+            limit=0, ssl=tls or True, ttl_dns_cache=30, socket_factory=connecting
+        )
         self._session = aiohttp.ClientSession(
-            connector=Connector(
-                limit=0, ssl=tls or True, ttl_dns_cache=30, socket_factory=connecting
-            ),
+            connector=self._connector,
             timeout=self._timeout(sock_read=idle),
             auto_decompress=False,
             skip_auto_headers=_NOT_ADDED,
             cookie_jar=aiohttp.DummyCookieJar(),  # one client's cookies are no other's
             read_bufsize=READ_AHEAD,
-            max_line_size=16 << 10,
-            max_field_size=64 << 10,
+            max_line_size=MOST_OF_A_LINE,
+            max_field_size=MOST_OF_A_FIELD,
         )
         # It would send PUT and DELETE twice, too; what is sent again is said in retries.py.
         self._session._retry_connection = False  # noqa: SLF001  aiohttp has no setting for it
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the response's body is read by whoever iterates its stream."""
+        url = request.url
         headers = CIMultiDict(
-            (name.decode("latin-1"), value.decode()) for name, value in request.headers.raw
+            [(name.decode("latin-1"), value.decode()) for name, value in request.headers.raw]
         )
         # aiohttp chunks a body of unknown length by itself, and only if the header is not there.
         chunked = headers.pop("transfer-encoding", None) is not None
         has_body = chunked or "content-length" in headers
         patience = request.extensions.get("timeout", {}).get("read", self._idle)
+        connection = None
+        if request.method in _DIRECT and not has_body:
+            target, headers = _target(request), _with_host(headers, url)
+            connection = await self._connector.open_to(url.scheme, url.netloc)
         try:
-            response = await self._session.request(
-                request.method,
-                _url(request),
-                headers=headers,
-                data=self._data(request) if has_body else None,
-                allow_redirects=False,
-                timeout=self._timeout(sock_read=patience),
-            )
+            response: aiohttp.ClientResponse | Reply
+            if connection is not None:
+                response = await ask(connection, request.method, target, headers, patience=patience)
+            else:
+                response = await self._session.request(
+                    request.method,
+                    _url(request),
+                    headers=headers,
+                    data=self._data(request) if has_body else None,
+                    allow_redirects=False,
+                    timeout=self._timeout(sock_read=patience),
+                )
         except FAILURES as error:
             raise httpx_error(error, request) from error
         # While a request is still being sent its connection is not read by anybody else.
@@ -128,12 +142,29 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
 
 def _url(request: httpx.Request) -> URL:
-    target = request.extensions.get("target")
-    if target is None:
-        return URL(str(request.url), encoded=True)
     # Built of its parts: yarl takes four times as long to find them in a text.
-    path, _, query = target.decode("ascii").partition("?")
-    authority = request.url.netloc.decode("ascii")
+    path, query = _path_and_query(request)
     return URL.build(
-        scheme=request.url.scheme, authority=authority, path=path, query_string=query, encoded=True
+        scheme=request.url.scheme,
+        authority=request.url.netloc.decode("ascii"),
+        path=path,
+        query_string=query,
+        encoded=True,
     )
+
+
+def _target(request: httpx.Request) -> str:
+    path, query = _path_and_query(request)
+    return f"{path}?{query}" if query else path
+
+
+def _path_and_query(request: httpx.Request) -> tuple[str, str]:
+    target: bytes = request.extensions.get("target", request.url.raw_path)
+    path, _, query = target.decode("ascii").partition("?")
+    return path, query
+
+
+def _with_host(headers: CIMultiDict[str], url: httpx.URL) -> CIMultiDict[str]:
+    if hdrs.HOST in headers:
+        return headers
+    return CIMultiDict([(hdrs.HOST, url.netloc.decode("ascii")), *headers.items()])

@@ -83,3 +83,25 @@ async def test_interim__without_end(transport: AiohttpTransport, at_once: bool) 
         with pytest.raises(httpx.RemoteProtocolError, match="too many interim replies"):
             await transport.handle_async_request(request("GET", server.url))
         await left.wait()
+
+
+async def test_open_to__only_where_it_leads(transport: AiohttpTransport) -> None:
+    """An open connection is given for its own origin, and for no other, once it is free."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(OK)
+        await connection.silence()
+
+    async with raw_server(talk) as server:
+        connector = transport._connector
+        authority = server.url.removeprefix("http://").encode()
+
+        assert await connector.open_to("http", authority) is None
+        await body_of(await transport.handle_async_request(request("GET", server.url)))
+        assert await connector.open_to("https", authority) is None
+        assert await connector.open_to("http", b"127.0.0.1") is None
+        connection = await connector.open_to("http", authority)
+        assert connection is not None
+        assert await connector.open_to("http", authority) is None
+        connection.close()

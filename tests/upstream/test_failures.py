@@ -8,6 +8,7 @@ import aiohttp
 import httpx
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.upstream.addresses import AddressRefused
 from proxy.upstream.failures import FAILURES, AddressError, TlsError, httpx_error
@@ -32,6 +33,7 @@ def caused(error: Exception, cause: BaseException) -> Exception:
         (aiohttp.InvalidURL("http://a..b"), httpx.ConnectError),
         (ValueError("Port out of range"), httpx.ConnectError),
         (aiohttp.ClientPayloadError(), httpx.RemoteProtocolError),
+        (HttpProcessingError(message="no HTTP"), httpx.RemoteProtocolError),
         (aiohttp.ServerDisconnectedError(), httpx.ReadError),
         (ConnectionResetError(), httpx.ReadError),
     ],
