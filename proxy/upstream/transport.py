@@ -87,7 +87,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the response's body is read by whoever iterates its stream."""
-        url = request.url
         headers = CIMultiDict(
             [(name.decode("latin-1"), value.decode()) for name, value in request.headers.raw]
         )
@@ -95,15 +94,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         chunked = headers.pop("transfer-encoding", None) is not None
         has_body = chunked or "content-length" in headers
         patience = request.extensions.get("timeout", {}).get("read", self._idle)
-        connection = None
-        if request.method in _DIRECT and not has_body:
-            target, headers = _target(request), _with_host(headers, url)
-            connection = await self._connector.open_to(url.scheme, url.netloc)
         try:
-            response: aiohttp.ClientResponse | Reply
-            if connection is not None:
-                response = await ask(connection, request.method, target, headers, patience=patience)
-            else:
+            response: aiohttp.ClientResponse | Reply | None = None
+            if not has_body and request.method in _DIRECT:
+                response = await self._over_an_open_connection(request, headers, patience)
+            if response is None:
                 response = await self._session.request(
                     request.method,
                     _url(request),
@@ -129,6 +124,19 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             request=request,
         )
 
+    async def _over_an_open_connection(
+        self, request: httpx.Request, headers: CIMultiDict[str], patience: float
+    ) -> Reply | None:
+        """Return the reply to a request; None, and nothing was sent, if none is open."""
+        path, query = _path_and_query(request)
+        target, authority = f"{path}?{query}" if query else path, request.url.netloc
+        if hdrs.HOST not in headers:
+            headers = CIMultiDict([(hdrs.HOST, authority.decode("ascii")), *headers.items()])
+        connection = await self._connector.open_to(request.url.scheme, authority)
+        if connection is None:
+            return None
+        return await ask(connection, request.method, target, headers, patience=patience)
+
     def _data(self, request: httpx.Request) -> aiohttp.AsyncIterablePayload:
         assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101  narrows httpx's type
         upload = request.extensions.get("upload")
@@ -153,18 +161,7 @@ def _url(request: httpx.Request) -> URL:
     )
 
 
-def _target(request: httpx.Request) -> str:
-    path, query = _path_and_query(request)
-    return f"{path}?{query}" if query else path
-
-
 def _path_and_query(request: httpx.Request) -> tuple[str, str]:
     target: bytes = request.extensions.get("target", request.url.raw_path)
     path, _, query = target.decode("ascii").partition("?")
     return path, query
-
-
-def _with_host(headers: CIMultiDict[str], url: httpx.URL) -> CIMultiDict[str]:
-    if hdrs.HOST in headers:
-        return headers
-    return CIMultiDict([(hdrs.HOST, url.netloc.decode("ascii")), *headers.items()])
