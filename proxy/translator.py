@@ -56,8 +56,9 @@ class Translator:
     async def make(self, request: PullRequest, key: TranslationKey, stored: Stored) -> Translation:
         """Return a new translation, which is kept; identical ones under way are made once.
 
-        A translated index that lacks what the upstream lacks is not kept. NotTranslatable if
-        there is no honest one, of an index if none of its images has one; UpstreamRefused if
+        A translated index that lacks what the upstream lacks is kept by its digest alone: whoever
+        is told that can pull it, and the tag is translated anew. NotTranslatable if there is no
+        honest one, of an index if none of its images has one; UpstreamRefused if
         the upstream does not give what it takes.
         """
         made = await self._flights.join(
@@ -104,6 +105,8 @@ class Translator:
         )
         if all(map(is_for_good, left_out)):
             await self._store.put(key, translation)
+        else:
+            await self._store.keep(translation)
         return translation
 
     async def _translate_image(

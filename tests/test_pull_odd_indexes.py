@@ -185,6 +185,28 @@ async def test_by_tag__missing_image(registry: Registry) -> None:
     assert (1, 2) == (len(listed(lacking)), len(listed(healed)))
 
 
+async def test_by_digest__index_that_lacks_an_image(registry: Registry) -> None:
+    """Whoever is told the digest of a list that is not whole can pull it, then and afterwards."""
+    images = [make_image(), make_image(architecture="arm64")]
+    await push(registry, "lib/app", None, images[0])
+    tag(registry, INDEX, *(entry(one, dict(one.platform)) for one in images))
+    asked = old("schema2", DOCKER17)
+    async with pulling(registry) as puller:
+        told = await puller.by_tag(msgspec.structs.replace(asked, method="HEAD"), TAG)
+        assert told.manifest is not None
+        lacking = await puller.by_digest(asked, told.manifest.digest)
+        await push(registry, "lib/app", None, images[1])
+        healed = await puller.by_tag(msgspec.structs.replace(asked, method="HEAD"), TAG)
+        assert healed.manifest is not None
+        again = await puller.by_digest(asked, told.manifest.digest)
+        whole = await puller.by_digest(asked, healed.manifest.digest)
+
+    assert lacking is not None
+    assert again is not None
+    assert whole is not None
+    assert [1, 1, 2] == [len(listed(answer)) for answer in (lacking, again, whole)]
+
+
 async def test_by_tag__image_that_is_no_manifest(registry: Registry) -> None:
     """So is one that nobody can read."""
     image = make_image()

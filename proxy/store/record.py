@@ -86,6 +86,10 @@ class Store(Protocol):
         """Keep `translation` under `key` and under its digest, replacing what was there."""
         ...
 
+    async def keep(self, translation: Translation) -> None:
+        """Keep `translation` under its digest alone: whoever has a key finds nothing of it."""
+        ...
+
     async def get_document(self, repository: Repository, digest: Digest) -> bytes | None:
         """Return a stored document that a translation was made of, or None."""
         ...

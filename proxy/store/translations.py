@@ -104,6 +104,10 @@ class Translations:
         )
         await self._keep(translation, {self._key_name(key): _encode(lead)})
 
+    async def keep(self, translation: Translation) -> None:
+        """Keep `translation` under its digest alone: whoever has a key finds nothing of it."""
+        await self._keep(translation, {})
+
     async def get_document(self, repository: Repository, digest: Digest) -> bytes | None:
         """Return a document of the upstream that was put, or None."""
         return await self._entries.get(self._name("s", repository, digest))

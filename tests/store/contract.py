@@ -76,6 +76,18 @@ class StoreContract:
         assert await store.get(key_of()) == translation
         assert await by_digest(store, APP, translation.digest) == translation
 
+    async def test_keep__found_by_digest_alone(self, store: Store) -> None:
+        """What is kept without a key is found by its digest, and leaves keys alone."""
+        whole, lacking = translation_of(b"whole"), translation_of(b"lacking")
+        await store.keep(lacking)
+        by_key = await store.get(key_of())
+        await store.put(key_of(), whole)
+        await store.keep(lacking)
+
+        assert by_key is None
+        assert await store.get(key_of()) == whole
+        assert await by_digest(store, APP, lacking.digest) == lacking
+
     async def test_put__every_member_is_kept(self, store: Store) -> None:
         """The types come back as types, not as text that looks like them."""
         for target in MediaType:
