@@ -5,9 +5,9 @@ Sources: OCI image spec 1.1 `manifest.md`; Docker "Image Manifest V 2, Schema 2"
 
 import msgspec
 
-from proxy.spec.descriptor import Descriptor
+from proxy.spec.descriptor import Content
 from proxy.spec.digest import Digest
-from proxy.spec.media_types import MediaType, is_image_config
+from proxy.spec.media_types import MediaType, is_image_config, names_artifact
 
 
 class ImageManifest(msgspec.Struct, frozen=True):
@@ -16,20 +16,24 @@ class ImageManifest(msgspec.Struct, frozen=True):
     raw: bytes
     digest: Digest
     media_type: MediaType
-    config: Descriptor
-    layers: tuple[Descriptor, ...]
+    config: Content
+    layers: tuple[Content, ...]
     artifact_type: str | None = None
 
     @property
     def is_artifact(self) -> bool:
-        """Whether this is an artifact: `artifactType` is set, or the config is no image config."""
+        """Whether this is an artifact: `artifactType` says so, or the config is no image config."""
         is_image = is_image_config(self.config.media_type, self.media_type)
-        return bool(self.artifact_type) or not is_image
+        return names_artifact(self.artifact_type) or not is_image
 
 
 class ImageView(msgspec.Struct, rename="camel"):
-    """The members of an image manifest that are read."""
+    """The members of an image manifest that are read.
 
-    config: Descriptor
-    layers: tuple[Descriptor, ...]
+    Without layers, or with null, which is how Go writes a list that nothing was put into, it has
+    none: so Docker and distribution read it.
+    """
+
+    config: Content
+    layers: tuple[Content, ...] | None = None
     artifact_type: str | None = None

@@ -11,7 +11,7 @@ import msgspec
 
 from proxy.spec.descriptor import Descriptor, Platform
 from proxy.spec.digest import Digest
-from proxy.spec.media_types import MediaType
+from proxy.spec.media_types import MediaType, names_artifact
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -24,15 +24,15 @@ class Index(msgspec.Struct, frozen=True):
 
 
 class IndexView(msgspec.Struct):
-    """The members of an index that are read."""
+    """The members of an index that are read; Go writes null for no manifests."""
 
-    manifests: tuple[Descriptor, ...]
+    manifests: tuple[Descriptor, ...] | None
 
 
 class LooseView(msgspec.Struct):
     """The same members of an index whose entries are not all as its spec wants them."""
 
-    manifests: tuple[dict[str, Any], ...]
+    manifests: tuple[dict[str, Any], ...] | None
 
 
 def mended(entries: Sequence[dict[str, Any]]) -> IndexView:
@@ -59,7 +59,7 @@ def is_image(child: Descriptor) -> bool:
     an annotation and by the platform `unknown/unknown`; either alone counts, for tools exist
     that drop the one or the other.
     """
-    if child.artifact_type:
+    if names_artifact(child.artifact_type):
         return False
     if child.annotations and "vnd.docker.reference.type" in child.annotations:
         return False

@@ -84,10 +84,11 @@ def parse(content: bytes, media_type: MediaType) -> Manifest:
         raise _invalid(media_type, "it has both manifests and layers")
     if media_type.is_index:
         index = _decode(_read_index, content, media_type)
-        return Index(content, digest_of(content), media_type, index.manifests)
+        return Index(content, digest_of(content), media_type, index.manifests or ())
     image = _decode(_image.decode, content, media_type)
+    layers = image.layers or ()
     return ImageManifest(
-        content, digest_of(content), media_type, image.config, image.layers, image.artifact_type
+        content, digest_of(content), media_type, image.config, layers, image.artifact_type
     )
 
 
@@ -95,7 +96,7 @@ def _read_index(content: bytes) -> IndexView:
     try:
         return _index.decode(content)
     except msgspec.ValidationError:
-        return mended(_loose_index.decode(content).manifests)
+        return mended(_loose_index.decode(content).manifests or ())
 
 
 def _decode(read: Callable[[bytes], _T], content: bytes, media_type: MediaType) -> _T:

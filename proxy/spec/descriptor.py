@@ -37,12 +37,29 @@ class Platform(
         return f"{text} ({self.os_version})" if self.os_version else text
 
 
+_Size = Annotated[int, msgspec.Meta(ge=0)]
+_Digest = Annotated[str, msgspec.Meta(pattern=DIGEST_PATTERN)]
+
+
+class Content(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
+    """A reference to the config or a layer of an image: what both formats know, in Docker's order.
+
+    What else a descriptor may say is not read, so nothing in it can make an image unreadable.
+    Without a media type it has the empty one, as for Docker.
+    """
+
+    media_type: str = ""
+    size: _Size
+    digest: _Digest
+    urls: tuple[str, ...] | None = None
+
+
 class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """A reference to content: its media type, digest and size in bytes."""
+    """A reference to a manifest, as indexes have it: its media type, digest and size in bytes."""
 
     media_type: str
-    size: Annotated[int, msgspec.Meta(ge=0)]
-    digest: Annotated[str, msgspec.Meta(pattern=DIGEST_PATTERN)]
+    size: _Size
+    digest: _Digest
     urls: tuple[str, ...] | None = None
     annotations: dict[str, str] | None = None
     platform: Platform | None = None

@@ -94,6 +94,15 @@ def is_image_config(config_type: str, manifest: MediaType) -> bool:
     return name in _IMAGE_CONFIGS
 
 
+def names_artifact(artifact_type: str | None) -> bool:
+    """Tell whether an `artifactType` names something else than an image.
+
+    OCI image spec 1.1 `descriptor.md`: that of a manifest is its config's type; so whoever lists
+    an image may give it the type of an image config.
+    """
+    return normalise(artifact_type) not in {"", *_IMAGE_CONFIGS}
+
+
 def is_told(media_type: str) -> bool:
     """Tell whether this names what a document is; else the document itself is to be asked."""
     return normalise(media_type) not in _TELL_NOTHING

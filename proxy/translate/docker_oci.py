@@ -10,7 +10,7 @@ import msgspec
 
 from proxy.errors import NoTranslation
 from proxy.manifest.image import ImageManifest
-from proxy.spec.descriptor import Descriptor
+from proxy.spec.descriptor import Content
 from proxy.spec.digest import digest_of
 from proxy.spec.media_types import (
     DOCKER_CONFIG,
@@ -24,20 +24,11 @@ from proxy.translate.layers import check_image
 from proxy.translate.translated import TranslatedManifest
 
 
-class _Content(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """A descriptor with the members that both formats know, in Docker's order."""
-
-    media_type: str
-    size: int
-    digest: str
-    urls: tuple[str, ...] | None = None
-
-
 class _ImageDocument(msgspec.Struct, rename="camel"):
     schema_version: int
     media_type: str
-    config: _Content
-    layers: list[_Content]
+    config: Content
+    layers: list[Content]
 
 
 def translate_image(image: ImageManifest, target: MediaType, *, zstd: bool) -> TranslatedManifest:
@@ -58,11 +49,11 @@ def translate_image(image: ImageManifest, target: MediaType, *, zstd: bool) -> T
     return TranslatedManifest(body, target, digest_of(body))
 
 
-def _content(descriptor: Descriptor, media_type: str) -> _Content:
-    return _Content(media_type, descriptor.size, descriptor.digest, descriptor.urls)
+def _content(content: Content, media_type: str) -> Content:
+    return msgspec.structs.replace(content, media_type=media_type)
 
 
-def _layer_type(layer: Descriptor, *, to_docker: bool) -> str:
+def _layer_type(layer: Content, *, to_docker: bool) -> str:
     layer_type = LayerType(layer.media_type)
     translated = docker_layer(layer_type) if to_docker else oci_layer(layer_type)
     if translated is None:  # check_image refused all that have no word, so this is a new one

@@ -16,7 +16,7 @@ from proxy.errors import (
     ZstdLayer,
 )
 from proxy.manifest.image import ImageManifest
-from proxy.spec.descriptor import Descriptor
+from proxy.spec.descriptor import Content
 from proxy.spec.media_types import Compression, LayerType
 
 _SHOWN: Final = 200
@@ -33,7 +33,7 @@ def check_image(image: ImageManifest, *, zstd: bool, foreign: bool) -> None:
     check_layers(image.layers, zstd=zstd, foreign=foreign)
 
 
-def check_layers(layers: Sequence[Descriptor], *, zstd: bool, foreign: bool) -> None:
+def check_layers(layers: Sequence[Content], *, zstd: bool, foreign: bool) -> None:
     """Raise unless the client can use every layer; the first that it cannot is named.
 
     EncryptedLayer and UnknownCompression always; ZstdLayer unless the client reads `zstd`;

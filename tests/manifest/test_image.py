@@ -53,5 +53,7 @@ def test_is_artifact__configs_of_old_pushes(config_type: str) -> None:
 
 
 def test_is_artifact__artifact_type() -> None:
-    """An artifactType makes an artifact whatever the config is."""
+    """An artifactType makes an artifact whatever the config is, but for that of an image."""
     assert image(OCI_CONFIG, artifactType="application/x").is_artifact
+    assert not image(OCI_CONFIG, artifactType=OCI_CONFIG).is_artifact
+    assert image("application/x", artifactType=OCI_CONFIG).is_artifact

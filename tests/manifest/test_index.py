@@ -42,6 +42,8 @@ def test_is_image__attestations_and_artifacts(members: dict[str, object]) -> Non
         {},
         {"annotations": {}},
         {"artifactType": ""},
+        {"artifactType": "application/vnd.oci.image.config.v1+json"},
+        {"artifactType": "application/vnd.docker.container.image.v1+json"},
         {"annotations": {"a": "b"}},
         {"platform": {"os": "linux", "architecture": "amd64"}},
         {"platform": {"os": "linux", "architecture": "unknown"}},
@@ -78,11 +80,13 @@ def test_mended__entries_that_tell_less() -> None:
         ]
     )
 
+    read = view.manifests or ()
+
     assert [Platform("arm64", "linux"), None, None, Platform("arm64", "linux"), None] == [
-        entry.platform for entry in view.manifests
+        entry.platform for entry in read
     ]
-    assert ["a/b", "a/b", "a/b", "", ""] == [entry.media_type for entry in view.manifests]
-    assert "c/d" == view.manifests[0].artifact_type
+    assert ["a/b", "a/b", "a/b", "", ""] == [entry.media_type for entry in read]
+    assert "c/d" == read[0].artifact_type
 
 
 @pytest.mark.parametrize("spoiled", [{"digest": "x"}, {"size": -1}, {"digest": None}, {"urls": 1}])

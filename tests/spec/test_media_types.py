@@ -16,6 +16,7 @@ from proxy.spec.media_types import (
     docker_layer,
     is_told,
     manifest_type,
+    names_artifact,
     normalise,
     oci_layer,
 )
@@ -172,3 +173,20 @@ def test_layer__there_and_back(text: str) -> None:
 def test_is_told__or_the_document_is_asked(media_type: str, *, expected: bool) -> None:
     """What servers say of everything tells nothing of one thing."""
     assert expected is is_told(media_type)
+
+
+@pytest.mark.parametrize(
+    ("artifact_type", "expected"),
+    [
+        (None, False),
+        ("", False),
+        ("application/vnd.oci.image.config.v1+json", False),
+        ("Application/vnd.docker.container.image.v1+json; a=b", False),
+        ("application/vnd.example.sbom", True),
+    ],
+)
+def test_names_artifact__not_by_an_image_config(
+    artifact_type: str | None, *, expected: bool
+) -> None:
+    """An image that is listed by its config's type is an image."""
+    assert expected is names_artifact(artifact_type)

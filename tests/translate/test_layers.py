@@ -13,7 +13,7 @@ from proxy.errors import (
 )
 from proxy.manifest.image import ImageManifest
 from proxy.manifest.parse import parse
-from proxy.spec.descriptor import Descriptor
+from proxy.spec.descriptor import Content
 from proxy.spec.media_types import MediaType
 from proxy.translate.layers import check_layers, check_stored
 from tests.images import Image, make_image
@@ -24,9 +24,11 @@ DOCKER = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 
 
-def layers(*media_types: str) -> tuple[Descriptor, ...]:
+def layers(*media_types: str) -> tuple[Content, ...]:
     """Return layers of these types."""
-    return tuple(Descriptor(text, 1, f"sha256:{'0' * 64}") for text in media_types)
+    return tuple(
+        Content(media_type=text, size=1, digest=f"sha256:{'0' * 64}") for text in media_types
+    )
 
 
 @pytest.mark.parametrize("zstd", [False, True])

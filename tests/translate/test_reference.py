@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import randrange
 from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.errors import Contradiction, NotLinux, NotTranslatable, UnreadableConfig
+from proxy.errors import (
+    Contradiction,
+    NotLinux,
+    NotTranslatable,
+    UnreadableConfig,
+    UpstreamInvalid,
+)
 from proxy.manifest.config_blob import read_config
 from proxy.manifest.schema1 import payload_of
 from tests.image_strategies import images, wild_configs
@@ -32,6 +38,27 @@ SEED: int | None = None
 if "REGSHIM_FUZZ_EXAMPLES" in os.environ:
     SEED = int(os.environ.get("REGSHIM_FUZZ_SEED") or randrange(2**32))
 AGAIN = f"seen with REGSHIM_FUZZ_EXAMPLES={EXAMPLES} REGSHIM_FUZZ_SEED={SEED}"
+
+
+@dataclass(frozen=True)
+class EditedImage(GeneratedImage):
+    """An image in whose manifest a text is replaced by another."""
+
+    edit: tuple[bytes, bytes] = (b"", b"")
+
+    def manifest(self, form: str = "schema2") -> bytes:
+        """Return the manifest as it was edited."""
+        manifest = super().manifest(form)
+        assert self.edit[0] in manifest
+        return manifest.replace(*self.edit)
+
+
+def edited(before: bytes, after: bytes, layers: int) -> EditedImage:
+    """Return an image of so many layers with an edited manifest."""
+    history = b"[" + b"{}," * layers + b'{"empty_layer":true}]'
+    tag = f"t{sha256(after)[7:15]}"
+    text = config(history, layers)
+    return EditedImage(text, BLOBS[:layers], "odd/manifests", tag, edit=(before, after))
 
 
 def ours(image: GeneratedImage) -> bytes | NotTranslatable:
@@ -98,6 +125,51 @@ async def test_payload__longest_images(docker_registry: Peer) -> None:
 
     assert theirs is not None
     assert theirs == mine
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "layers"),
+    [
+        (b'"layers": []', b'"layers": null', 0),
+        (b', "layers": []', b"", 0),
+        (b'"mediaType": "application/vnd.docker.container.image.v1+json", ', b"", 1),
+        (b'"size"', b'"urls": null, "size"', 2),
+        (b'"size"', b'"annotations": {"a": "\xff"}, "size"', 2),
+        (b'"size"', b'"platform": {"os": "linux"}, "size"', 2),
+        (b'"layers"', b'"annotations": {"a": "b"}, "subject": {}, "layers"', 2),
+        (b'"layers"', b'"artifactType": "application/vnd.oci.image.config.v1+json", "layers"', 2),
+        (b'"layers"', b'"layers": [], "layers"', 2),
+    ],
+)
+async def test_payload__odd_manifests(
+    docker_registry: Peer, before: bytes, after: bytes, layers: int
+) -> None:
+    """A manifest that says less than most, or more, is read as the reference reads it."""
+    theirs, mine = await compare(docker_registry, edited(before, after, layers))
+
+    assert theirs is not None
+    assert theirs == mine
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'"size": 6, ', b""),
+        (b'"size": 6', b'"size": -6'),
+        (b'"digest"', b'"Digest"'),
+        (b'"layers"', rb'"x": "\ud800", "layers"'),
+    ],
+)
+async def test_difference__manifests_that_break_their_spec(
+    docker_registry: Peer, before: bytes, after: bytes
+) -> None:
+    """(c) What only Go reads of a manifest is refused."""
+    image = edited(before, after, 2)
+    (theirs,) = await payloads(docker_registry.url, [image])
+
+    assert theirs is not None
+    with pytest.raises(UpstreamInvalid):
+        convert(image)
 
 
 def test_payload__wild_configs(docker_registry: Peer, wild: list[GeneratedImage]) -> None:
