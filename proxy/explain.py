@@ -24,7 +24,7 @@ _OCI: Final = (MediaType.OCI_MANIFEST, MediaType.OCI_INDEX)
 # 19.03 and later name OCI types, 19.03.0 to 19.03.4 without reading them.
 _ACCEPTS: Final[tuple[tuple[re.Pattern[str], tuple[str, ...]], ...]] = (
     (re.compile(r"containerd/"), (*_SCHEMA2, *_OCI, "*/*")),
-    (re.compile(r"docker/(?:0|1\.[0-9](?![0-9]))"), ()),
+    (re.compile(r"docker/1\.[0-9](?![0-9])"), ()),
     (re.compile(r"docker/(?:1\.|17\.|18\.)"), _DOCKER),
     (re.compile(r""), (*_DOCKER, *_OCI)),
 )

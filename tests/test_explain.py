@@ -131,6 +131,11 @@ def test_accept_of__as_the_recorded_engines() -> None:
         assert set(named) == set(accept_of(engine_of(model.user_agent()))), engine.version
 
 
+def test_accept_of__nightly_builds() -> None:
+    """A nightly build of Docker, whose version is 0.0.0, sends what the newest Docker sends."""
+    assert accept_of("docker/28.0.1") == accept_of("docker/0.0.0-20200612010203-f61e0f7")
+
+
 @pytest.mark.parametrize(
     "image", ["Lib/app:1", "lib/app:-", f"lib/app@sha256:{'0' * 64}", ":1", ""]
 )

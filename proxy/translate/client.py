@@ -20,7 +20,8 @@ from proxy.translate.platforms import same
 ALL_FORMATS: Final = frozenset(Format)
 ALL_INDEXES: Final = frozenset({MediaType.DOCKER_LIST, MediaType.OCI_INDEX})
 _SCHEMA1_ALONE: Final = frozenset({Format.SCHEMA1})
-_WILDCARDS: Final = frozenset({"*/*", "application/*"})
+# `*` is what containerd before 1.3 meant by `*/*`.
+_WILDCARDS: Final = frozenset({"*/*", "*", "application/*"})
 # Engines name a dozen media types; what comes after so many is not read.
 _MOST_RANGES: Final = 256
 # Engines say what they are in fewer characters, their API client included. A rule is any regular
@@ -93,17 +94,18 @@ class Rule(msgspec.Struct, frozen=True):
     platform: Platform | None = None
 
 
+# 0.0.0 is not old but new: Docker's nightly builds are called so. The 0.x of old knew no /v2/.
 RULES: Final = (
     Rule(
         name="docker-before-1.10",
-        user_agent=re.compile(r"docker/(?:0|1\.[0-9])(?![0-9])"),
+        user_agent=re.compile(r"docker/1\.[0-9](?![0-9])"),
         reason="Docker before 1.10 reads schema 1 only",
         source="moby 1.10 release notes; measured on 1.6.2, 1.7.1, 1.8.3, 1.9.1",
         formats=frozenset({Format.SCHEMA1}),
     ),
     Rule(
         name="docker-before-1.7",
-        user_agent=re.compile(r"docker/(?:0|1\.[0-6])(?![0-9])"),
+        user_agent=re.compile(r"docker/1\.[0-6](?![0-9])"),
         reason="Docker before 1.7 cannot decode a string Cmd or Entrypoint",
         source="measured on 1.6.2",
         string_commands=False,
@@ -124,7 +126,7 @@ RULES: Final = (
     ),
     Rule(
         name="docker-before-23",
-        user_agent=re.compile(r"docker/(?:[0-9]|1[0-9]|2[0-2])\."),
+        user_agent=re.compile(r"docker/(?:[1-9]|1[0-9]|2[0-2])\."),
         reason="Docker before 23.0 cannot read zstd layers",
         source="moby 23.0 release notes; measured up to 20.10",
         zstd=False,

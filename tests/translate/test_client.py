@@ -85,6 +85,7 @@ def test_reads_schema1_alone__by_the_rules(user_agent: str, expected: bool) -> N
         (["application/json"], {SCHEMA1}),
         (["text/html, image/png"], {SCHEMA1}),
         (["*/*"], ALL_FORMATS),
+        (["*"], ALL_FORMATS),
         (["application/*"], ALL_FORMATS),
         (["*/*;q=0"], {SCHEMA1}),
         ([f"{MediaType.OCI_MANIFEST};q=0, */*"], {SCHEMA1, SCHEMA2}),
@@ -206,6 +207,7 @@ def test_understand__anything() -> None:
     accept = [f"{MediaType.OCI_MANIFEST}, */*"]
 
     assert understand(accept, "", SETTINGS).anything
+    assert understand([f"{MediaType.OCI_MANIFEST}, *"], "", SETTINGS).anything
     assert not understand([MediaType.OCI_MANIFEST], "", SETTINGS).anything
     assert not understand(accept, "x", Settings(rules=(rule,))).anything
 
@@ -234,6 +236,7 @@ def test_understand__stored_setting() -> None:
         ("22.06.0-beta", {SCHEMA1, SCHEMA2, OCI}, False, True),
         ("23.0.0", {SCHEMA1, SCHEMA2, OCI}, True, True),
         ("29.1.0", {SCHEMA1, SCHEMA2, OCI}, True, True),
+        ("0.0.0-20200612010203-f61e0f7", {SCHEMA1, SCHEMA2, OCI}, True, True),
     ],
 )
 def test_understand__docker_versions(
