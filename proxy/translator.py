@@ -22,6 +22,7 @@ from proxy.store.record import LeftOut, Store, Translation, TranslationKey
 from proxy.translate.docker_oci import translate_image
 from proxy.translate.index import Child, child_type, translate_index
 from proxy.translate.jws import SigningKey
+from proxy.translate.layers import check_image
 from proxy.translate.to_schema1 import to_schema1
 from proxy.translate.translated import TranslatedManifest
 
@@ -114,6 +115,8 @@ class Translator:
     ) -> TranslatedManifest:
         if not key.target.is_schema1:
             return translate_image(image, key.target, zstd=request.client.zstd)
+        # Before its config is asked for, which an artifact may not even have.
+        check_image(image, zstd=False, foreign=False)
         config = await self._sources.config_blob(request, parse_digest(image.config.digest))
         return to_schema1(
             image,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.connecting import connected
+from proxy.errors import Artifact
 from proxy.metrics import Metrics
 from proxy.sources import Sources, Stored
 from proxy.spec.descriptor import Platform
@@ -95,6 +96,20 @@ async def test_make__images_at_once(registry: Registry, children: int, at_once: 
         await making
 
     assert len(images) == fault.hits
+
+
+async def test_make__artifact_without_its_config(registry: Registry) -> None:
+    """An artifact is told to be one, though the registry has no config of it to be read."""
+    artifact = make_image(manifest_extras={"artifactType": "application/vnd.example"})
+    registry.put_manifest("lib/app", artifact.manifest, artifact.media_type, TAG)
+    found = stored(MediaType.OCI_MANIFEST, artifact.manifest, artifact.digest)
+    asked = request()
+    key = translation_key(asked, TAG, found.digest, MediaType.SCHEMA1_SIGNED)
+    async with translating(registry) as (translator, _):
+        with pytest.raises(Artifact, match="an artifact of type"):
+            await translator.make(asked, key, found)
+
+    assert 0 == registry.count("GET")
 
 
 async def test_known__after_make(registry: Registry) -> None:
