@@ -4,13 +4,14 @@ Only media types are asked: nobody fetches a layer to translate a manifest. A bz
 layer, which old engines read, goes by the name of a gzip or a plain one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from proxy.errors import (
     Artifact,
     EncryptedLayer,
     ForeignLayer,
+    NoTranslation,
     NotTranslatable,
     UnknownCompression,
     ZstdLayer,
@@ -19,6 +20,8 @@ from proxy.manifest.image import ImageManifest
 from proxy.spec.descriptor import Content
 from proxy.spec.media_types import Compression, LayerType
 
+# Docker unpacks 127 at most. A bound that no image comes near, so that a hostile one costs little.
+MAX_LAYERS: Final = 1024
 _SHOWN: Final = 200
 
 
@@ -37,16 +40,15 @@ def check_layers(layers: Sequence[Content], *, zstd: bool, foreign: bool) -> Non
     """Raise unless the client can use every layer; the first that it cannot is named.
 
     EncryptedLayer and UnknownCompression always; ZstdLayer unless the client reads `zstd`;
-    ForeignLayer unless it fetches `foreign` layers from where their URLs point.
+    ForeignLayer unless it fetches `foreign` layers from where their URLs point. NoTranslation
+    for more layers than any image has.
     """
-    # An image has many layers of one or two types.
-    types = {layer.media_type for layer in layers}
-    problems = {text: _problem(text, zstd=zstd, foreign=foreign) for text in types}
-    for number, layer in enumerate(layers, 1):
-        problem = problems[layer.media_type]
-        if problem is not None:
-            error, reason = problem
-            raise error(f"layer {number} of {len(layers)} {reason}")
+    if len(layers) > MAX_LAYERS:
+        raise NoTranslation(
+            f"the image has {len(layers)} layers; with more than {MAX_LAYERS} none is translated"
+        )
+    for error, reason in _problems(layers, zstd=zstd, foreign=foreign):
+        raise error(reason)
 
 
 def check_stored(image: ImageManifest) -> None:
@@ -57,10 +59,23 @@ def check_stored(image: ImageManifest) -> None:
     """
     if image.is_artifact:
         return
-    for number, layer in enumerate(image.layers, 1):
-        problem = _problem(layer.media_type, zstd=False, foreign=True)
-        if problem is not None and problem[0] is ZstdLayer:
-            raise ZstdLayer(f"layer {number} of {len(image.layers)} {problem[1]}")
+    for error, reason in _problems(image.layers, zstd=False, foreign=True):
+        if error is ZstdLayer:
+            raise error(reason)
+
+
+def _problems(
+    layers: Sequence[Content], *, zstd: bool, foreign: bool
+) -> Iterator[tuple[type[NotTranslatable], str]]:
+    """Yield what is wrong with each layer that a client cannot use, from the bottom up."""
+    # An image has many layers of one or two types.
+    types = {layer.media_type for layer in layers}
+    problems = {text: _problem(text, zstd=zstd, foreign=foreign) for text in types}
+    for number, layer in enumerate(layers, 1):
+        problem = problems[layer.media_type]
+        if problem is not None:
+            error, reason = problem
+            yield error, f"layer {number} of {len(layers)} {reason}"
 
 
 def _problem(text: str, *, zstd: bool, foreign: bool) -> tuple[type[NotTranslatable], str] | None:

@@ -7,15 +7,17 @@ import pytest
 from proxy.errors import (
     EncryptedLayer,
     ForeignLayer,
+    NoTranslation,
     NotTranslatable,
     UnknownCompression,
     ZstdLayer,
 )
+from proxy.manifest.config_blob import MAX_ENTRIES
 from proxy.manifest.image import ImageManifest
 from proxy.manifest.parse import parse
 from proxy.spec.descriptor import Content
 from proxy.spec.media_types import MediaType
-from proxy.translate.layers import check_layers, check_stored
+from proxy.translate.layers import MAX_LAYERS, check_layers, check_stored
 from tests.images import Image, make_image
 
 OCI = "application/vnd.oci.image.layer.v1.tar"
@@ -29,6 +31,15 @@ def layers(*media_types: str) -> tuple[Content, ...]:
     return tuple(
         Content(media_type=text, size=1, digest=f"sha256:{'0' * 64}") for text in media_types
     )
+
+
+def test_check_layers__too_many() -> None:
+    """Of layers there may be as many as of history entries, ten times what any engine unpacks."""
+    check_layers(layers(OCI) * MAX_LAYERS, zstd=True, foreign=True)
+    with pytest.raises(NoTranslation, match="the image has 1025 layers"):
+        check_layers(layers(OCI) * (MAX_LAYERS + 1), zstd=True, foreign=True)
+
+    assert MAX_LAYERS == MAX_ENTRIES
 
 
 @pytest.mark.parametrize("zstd", [False, True])
