@@ -148,7 +148,7 @@ GOLDEN_TYPES = {
     ),
 }
 PINNED = {
-    2: {
+    3: {
         MediaType.SCHEMA1_SIGNED: "1148c3247624dc14b5633489d39f650f",
         MediaType.SCHEMA2: "c55aa80e3ba57a5e4776035388a1c95d",
         MediaType.OCI_MANIFEST: "de75701a3911c8d5b3561ee34280eede",
