@@ -12,7 +12,9 @@ from aiohttp import web
 
 from proxy import __version__
 from proxy.app import READINESS, build, build_admin, follow
-from proxy.config import Config, Limits, ListenTls, Upstream
+from proxy.config import Config, Limits
+from proxy.config_listen import ListenTls
+from proxy.config_upstream import Upstream
 from proxy.config_values import Url
 from proxy.descriptors import allow
 from proxy.handlers.crowd import CROWD, Crowd, WatchedConnection

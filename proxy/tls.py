@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from proxy.config import ListenTls, Upstream
+from proxy.config_listen import ListenTls
+from proxy.config_upstream import Upstream
 from proxy.errors import ConfigError
 
 _VERSIONS: Final = {

@@ -9,6 +9,7 @@ from proxy.config_values import Url
 from proxy.errors import ConfigError
 
 URL = Url("https://registry.example.com")
+HELD = "mode: basic, username: u, password_file: /p"
 MINIMAL = f"upstream: {{url: '{URL}'}}\n"
 
 
@@ -17,3 +18,8 @@ def refused(text: str, environment: dict[str, str] | None = None) -> str:
     with pytest.raises(ConfigError) as error:
         parse(text, environment or {}, name="f.yaml")
     return str(error.value)
+
+
+def with_auth(auth: str, listen: str = "") -> str:
+    """Return a config with these keys of upstream.auth and of listen."""
+    return f"upstream: {{url: '{URL}', auth: {{{auth}}}}}\nlisten: {{{listen}}}\n"

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
-from proxy.config import (
-    Auth,
-    Cache,
-    ClientRule,
-    Config,
-    Inventory,
-    Limits,
-    Listen,
-    ListenTls,
-    Log,
-    Timeouts,
-    Upstream,
-)
+from proxy.config import Cache, ClientRule, Config, Inventory, Limits, Log
+from proxy.config_listen import Listen, ListenTls
 from proxy.config_reading import parse
+from proxy.config_upstream import Timeouts, Upstream
 from proxy.config_values import Bytes, Seconds, TlsVersion, Url
-from proxy.errors import ConfigError
-from proxy.upstream.client import UpstreamRegistry
-from tests.configs import MINIMAL, URL, refused
+from tests.configs import HELD, MINIMAL, refused, with_auth
 
 ROOT = Path(__file__).parent.parent
-HELD = "mode: basic, username: u, password_file: /p"
 
 
 def keys_of(document: dict[str, Any], prefix: str = "") -> set[str]:
@@ -150,12 +134,9 @@ def test_config__cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("text", "path", "expected"),
     [
-        (MINIMAL + "listen: {port: 65536}", "listen.port", "65535"),
-        (MINIMAL + "listen: {port: -1}", "listen.port", "0"),
         (MINIMAL + "limits: {index_children: 0}", "limits.index_children", ">= 1"),
         (MINIMAL + "limits: {requests: 0}", "limits.requests", ">= 1"),
         (MINIMAL + "limits: {queue: -1}", "limits.queue", ">= 0"),
-        (MINIMAL + "listen: {timeouts: {head: 0s}}", "listen.timeouts", "every connection"),
         (MINIMAL + "log: {level: loud}", "log.level", "loud"),
         (MINIMAL + "log: {format: xml}", "log.format", "xml"),
         (MINIMAL + "translate: {no_accept: x}", "translate.no_accept", "x"),
@@ -181,13 +162,6 @@ def test_config__cannot_be_changed() -> None:
             "clients[0]",
             "only schema 1",
         ),
-        ("upstream: {url: 'http://a', timeouts: {idle: 0s}}", "upstream.timeouts", "of nothing"),
-        ("upstream: {url: 'http://a', timeouts: {commit: 0s}}", "upstream.timeouts", "of nothing"),
-        (
-            "upstream: {url: 'http://a', retries: {attempts: 0}}",
-            "upstream.retries.attempts",
-            ">= 1",
-        ),
     ],
 )
 def test_section__refuses(text: str, path: str, expected: str) -> None:
@@ -197,19 +171,6 @@ def test_section__refuses(text: str, path: str, expected: str) -> None:
     assert message.startswith("f.yaml: ")
     assert f"{path}:" in message
     assert expected in message
-
-
-def with_auth(auth: str, listen: str = "") -> str:
-    """Return a config with these keys of upstream.auth and of listen."""
-    return f"upstream: {{url: '{URL}', auth: {{{auth}}}}}\nlisten: {{{listen}}}\n"
-
-
-def test_auth__passthrough_unless_said() -> None:
-    """The client's own credentials are the default; the proxy holds none."""
-    auth = parse(MINIMAL, {}).upstream.auth
-
-    assert auth == Auth(mode="passthrough")
-    assert not auth.holds_credentials
 
 
 @pytest.mark.parametrize("auth", [HELD, "mode: docker-config, config_file: /c"])
@@ -237,61 +198,6 @@ def test_auth__held_credentials_for_everybody(host: str) -> None:
     assert message.startswith(f"f.yaml: listen.host: {yaml.safe_load(host)} is no loopback address")
     assert "listen.htpasswd" in message
     assert "listen.open: true" in message
-
-
-@pytest.mark.parametrize(
-    ("auth", "expected"),
-    [
-        ("mode: none", ".mode: "),
-        ("mode: basic", ": username is required with mode: basic"),
-        ("mode: basic, username: u", ": password_file is required with mode: basic"),
-        ("mode: basic, password_file: /p", ": username is required with mode: basic"),
-        ("mode: docker-config", ": config_file is required with mode: docker-config"),
-        ("mode: docker-config, config_file: /c, username: u", ": username has no meaning"),
-        ("mode: docker-config, config_file: /c, password_file: /p", ": password_file has no"),
-        (f"{HELD}, config_file: /c", ": config_file has no meaning with mode: basic"),
-        ("username: u, password_file: /p", ": username has no meaning with mode: passthrough"),
-        ("password_file: /p", ": password_file has no meaning with mode: passthrough"),
-        ("mode: basic, username: 'a:b', password_file: /p", ": username is empty, or holds a"),
-        ("mode: basic, username: '', password_file: /p", ": username is empty"),
-        (f"{HELD}, realm: proxy", ": realm: proxy needs mode: passthrough"),
-        (f"{HELD}, ping_challenge: true", ": ping_challenge: true needs mode: passthrough"),
-        ("mode: docker-config, config_file: /c, ping_challenge: true", ": ping_challenge: true"),
-    ],
-)
-def test_auth__contradictions(auth: str, expected: str) -> None:
-    """What contradicts the mode is refused, with its path and the reason."""
-    assert refused(with_auth(auth)).startswith(f"f.yaml: upstream.auth{expected}")
-
-
-@pytest.mark.parametrize(
-    ("listen", "expected"),
-    [
-        ("htpasswd: /h", ".htpasswd: needs upstream.auth.mode basic or docker-config"),
-        ("htpasswd: /h, open: true", ": htpasswd and open: true contradict"),
-        ("tls: {cert_file: /c}", ".tls: cert_file is given without key_file"),
-        ("tls: {key_file: /k}", ".tls: key_file is given without cert_file"),
-        ("tls: {min_version: '1.0'}", ".tls: min_version 1.0 needs old_suites: true"),
-        ("tls: {min_version: '1.3', old_suites: true}", ".tls: old_suites needs"),
-        ("tls: {min_version: 1.4}", ".tls.min_version: expected 1.0"),
-    ],
-)
-def test_listen__contradictions(listen: str, expected: str) -> None:
-    """Keys that contradict each other are refused, with their path and the reason."""
-    assert refused(with_auth("", listen)).startswith(f"f.yaml: listen{expected}")
-
-
-def test_listen__open_to_clients_own_credentials() -> None:
-    """With passthrough a client's credentials are the upstream's: every address may be served."""
-    assert "0.0.0.0" == parse(MINIMAL + "listen: {host: 0.0.0.0}", {}).listen.host
-
-
-def test_upstream__half_a_client_certificate() -> None:
-    """A client certificate without its key, or a key without one, is refused."""
-    for one, other in (("cert", "key"), ("key", "cert")):
-        text = f"upstream: {{url: '{URL}', client_{one}_file: /f}}"
-
-        assert f"client_{one}_file is given without client_{other}_file" in refused(text)
 
 
 @pytest.mark.parametrize(
@@ -336,28 +242,3 @@ def test_store__of_no_known_kind(url: str) -> None:
 
     assert "cache.store:" in message
     assert "secret" not in message
-
-
-@dataclass
-class _NoTransport:
-    """Stands where a transport would."""
-
-
-url_texts = st.text(alphabet="htps:/@[]?#%.a1 \t\n\\ä_", max_size=12)
-
-
-@given(st.one_of(st.text(), url_texts).map("http://".__add__))
-def test_url__what_is_accepted_can_be_used(text: str) -> None:
-    """A URL that the config takes is one that the upstream client takes too."""
-    try:
-        config = parse(yaml.safe_dump({"upstream": {"url": text}}), {})
-    except ConfigError:
-        return
-    upstream = UpstreamRegistry(
-        _NoTransport(),  # type: ignore[arg-type]  # it is never called
-        config.upstream.url,
-        manifest_limit=1,
-    )
-
-    assert upstream.origin.startswith("http://")
-    assert upstream.base_path.isascii()

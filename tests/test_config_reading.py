@@ -9,8 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config import Config, Listen, Log, Translate, Upstream
+from proxy.config import Config, Log, Translate
+from proxy.config_listen import Listen
 from proxy.config_reading import load, parse
+from proxy.config_upstream import Upstream
 from proxy.errors import ConfigError
 from tests.configs import MINIMAL, URL, refused
 

@@ -12,7 +12,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from proxy.config import ListenTls, Upstream
+from proxy.config_listen import ListenTls
+from proxy.config_upstream import Upstream
 from proxy.config_values import Url
 from proxy.errors import ConfigError
 from proxy.tls import ServerTls, load_certificate, upstream_context

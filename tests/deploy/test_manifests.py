@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
-from proxy.config import Config, Listen
+from proxy.config_listen import Listen
 from proxy.config_reading import parse
 from tests.deploy.memory import quantity, worst_case
 from tests.deploy.programs import helm_documents, kustomized
@@ -30,6 +30,7 @@ from tests.deploy.resources import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.config import Config
     from tests.deploy.programs import Document
 
 pytestmark = pytest.mark.peer

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.config import Listen
+from proxy.config_listen import Listen
 from proxy.config_reading import parse
 from tests.deploy.memory import quantity, worst_case
 from tests.deploy.programs import DEPLOY, call, output
