@@ -15,23 +15,12 @@ if sys.argv[1:2] == ["serve"]:
 
 import io
 import os
-from pathlib import Path  # noqa: TC003  typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
-from proxy import __version__
-from proxy.command import (
-    REFUSED,
-    Architecture,
-    ConfigFile,
-    PasswordStdin,
-    Username,
-    config_of,
-    login_of,
-    result_of,
-    unusable,
-)
+from proxy import __version__, options
+from proxy.command import REFUSED, config_of, login_of, result_of, unusable
 from proxy.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,14 +48,10 @@ def _begin() -> None:
 
 @main.command("serve")
 def serve_command(
-    config_file: Annotated[
-        Path | None, typer.Option("--config", "-c", metavar="FILE", help="The configuration.")
-    ] = None,
+    config_file: options.ConfigFileOrSample = None,
     *,
-    sample: Annotated[
-        bool, typer.Option("--sample", help="Serve in front of an embedded sample registry.")
-    ] = False,
-    port: Annotated[int, typer.Option(help="The port of --sample.")] = 5000,
+    sample: options.Sample = False,
+    port: options.SamplePort = 5000,
 ) -> None:
     """Serve until stopped.
 
@@ -99,19 +84,15 @@ def _serve_sample(port: int) -> None:
 
 @main.command("explain")
 def explain_command(
-    image: Annotated[str, typer.Argument(metavar="REPO:TAG")],
-    config_file: ConfigFile,
+    image: options.Image,
+    config_file: options.ConfigFile,
     *,
-    client: Annotated[
-        str, typer.Option(help="The client, as its User-Agent begins: docker/1.9.1.")
-    ] = "docker/1.9.1",
-    arch: Architecture = "amd64",
-    accept: Annotated[
-        list[str] | None, typer.Option(metavar="TYPE", help="Instead of what it is known to send.")
-    ] = None,
-    username: Username = None,
-    password_stdin: PasswordStdin = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    client: options.Client = "docker/1.9.1",
+    arch: options.Architecture = "amd64",
+    accept: options.Accept = None,
+    username: options.Username = None,
+    password_stdin: options.PasswordStdin = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show what a client would get of an image, step by step, and why.
 
@@ -153,14 +134,10 @@ def explain_command(
 
 @main.command("check")
 def check_command(
-    config_file: ConfigFile,
+    config_file: options.ConfigFile,
     *,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Look at the configuration and its files alone.")
-    ] = False,
-    image: Annotated[
-        str | None, typer.Option(metavar="REPO:TAG", help="Tell in which format this is stored.")
-    ] = None,
+    offline: options.Offline = False,
+    image: options.StoredImage = None,
 ) -> None:
     """Try every part of a configuration, and say what to do about what does not work.
 
@@ -188,15 +165,13 @@ def check_command(
 
 @main.command("warm")
 def warm_command(
-    images: Annotated[list[str], typer.Argument(metavar="REPO:TAG...")],
-    config_file: ConfigFile,
+    images: options.Images,
+    config_file: options.ConfigFile,
     *,
-    engines: Annotated[
-        str, typer.Option("--for", metavar="ENGINE,...", help="Such as docker-1.9,docker-17.")
-    ] = "docker-1.9,docker-17",
-    arch: Architecture = "amd64",
-    username: Username = None,
-    password_stdin: PasswordStdin = False,
+    engines: options.Engines = "docker-1.9,docker-17",
+    arch: options.Architecture = "amd64",
+    username: options.Username = None,
+    password_stdin: options.PasswordStdin = False,
 ) -> None:
     """Translate images ahead of time, into the durable store of the configuration.
 
@@ -232,13 +207,11 @@ def warm_command(
 
 @main.command("inventory")
 def inventory_command(
-    config_file: ConfigFile,
+    config_file: options.ConfigFile,
     *,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Seen in the last … such as 30d or 12h.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    since: options.Since = None,
+    as_json: options.AsJson = False,
+    as_csv: options.AsCsv = False,
 ) -> None:
     """List the clients that still need this proxy, from the durable store, the latest first.
 
@@ -275,7 +248,7 @@ def config_schema() -> None:
 
 
 @key_commands.command("show")
-def key_show(config_file: ConfigFile) -> None:
+def key_show(config_file: options.ConfigFile) -> None:
     """Print the key's id and its public part as a JWK; make the key if there is none yet.
 
     Example: regshim key show -c config.yaml

@@ -1,4 +1,4 @@
-"""What the commands share: options, and how a command ends.
+"""What the commands share: the config and the login that they are given, and how they end.
 
 Exit codes: 0 if it did what it was asked to, 1 if that is refused or does not work, 2 if it
 cannot begin: an option, the configuration or what that names cannot be used.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import typer
 
@@ -17,6 +16,7 @@ from proxy.errors import ConfigError, RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from pathlib import Path
 
     from proxy.config import Config
     from proxy.upstream.credentials import Read
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 REFUSED: Final = 1
 _UNUSABLE: Final = 2
 
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="The YAML configuration.")
-]
-Architecture = Annotated[str, typer.Option("--arch", help="The architecture of its host.")]
-Username = Annotated[
-    str | None, typer.Option(help="To log in to the upstream with, instead of as configured.")
-]
-PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
-]
 _Result = TypeVar("_Result")
 
 
