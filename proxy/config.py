@@ -7,7 +7,7 @@ that contradicts itself, wherever it comes from.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ from proxy.config_upstream import Upstream
 from proxy.config_values import Bytes, PlatformName, Regex, Seconds, StoreUrl, Url
 from proxy.spec.descriptor import parse_platform
 
+_ANY_ADDRESS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  nothing is bound here
 _Places = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
@@ -164,8 +165,11 @@ class Config(Section, frozen=True):
     tracing: TracingTo = TracingTo()
 
     def __post_init__(self) -> None:
-        """Refuse credentials for everybody, and a guard that clients' own would collide with."""
+        """Refuse what no section can see: ports that collide, and credentials for everybody."""
         listen = self.listen
+        # Workers would share it: clients would be answered by the admin port, each second time.
+        if self.admin.port == listen.port != 0 and _meet(self.admin.host, listen.host):
+            raise ValueError(f"admin.port: {self.admin.port} is listen.port already")
         if not self.upstream.auth.holds_credentials:
             if listen.htpasswd is not None:
                 raise ValueError(
@@ -178,3 +182,8 @@ class Config(Section, frozen=True):
                 "use the credentials of upstream.auth; give listen.htpasswd, or say "
                 "listen.open: true"
             )
+
+
+def _meet(one: str, other: str) -> bool:
+    """Tell whether two hosts to listen on have an address in common, as far as names tell."""
+    return one == other or bool({one, other} & _ANY_ADDRESS)

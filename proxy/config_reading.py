@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec import inspect
 
 from proxy.config import Config
 from proxy.config_text import LONGEST, ConfigTextError, read_yaml
@@ -18,6 +19,8 @@ from proxy.config_values import decode
 from proxy.errors import ConfigError
 
 _FIELD: Final = re.compile(r"Object (contains unknown|missing required) field `(.*)`")
+_NO_CHOICE: Final = re.compile(r"Invalid enum value (.*)", re.DOTALL)
+_STEP: Final = re.compile(r"[a-z_]+|\[")
 _ENVIRONMENT_PREFIX: Final = "REGSHIM_"
 
 
@@ -78,4 +81,22 @@ def _with_key_path(message: str) -> str:
     if field is not None:
         path = f"{path}.{field[2]}".lstrip(".")
         reason = "unknown key" if field[1] == "contains unknown" else "is required"
+    value = _NO_CHOICE.fullmatch(reason)
+    if value is not None:
+        *choices, last = _choices(path)
+        reason = f"expected {', '.join(choices)} or {last}, got {value[1]}"
     return f"{path}: {reason}" if path else reason
+
+
+def _choices(path: str) -> list[str]:
+    """Return what can stand at a key path that has a few words to choose from."""
+    found = inspect.type_info(Config)
+    for step in _STEP.findall(path):
+        if isinstance(found, inspect.UnionType):
+            found = next(one for one in found.types if not isinstance(one, inspect.NoneType))
+        if isinstance(found, inspect.StructType):
+            found = next(field.type for field in found.fields if field.encode_name == step)
+        elif isinstance(found, inspect.VarTupleType):
+            found = found.item_type
+    assert isinstance(found, inspect.LiteralType)  # noqa: S101  narrows: nothing else is refused so
+    return [str(value) for value in found.values]

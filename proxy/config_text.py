@@ -67,6 +67,17 @@ class _Loader(yaml.SafeLoader):
         self._depth -= 1
         return node
 
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401  stubs err
+        """Return the next mapping; a key that is in it twice is refused, not taken once."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        known = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in known:
+                    raise ComposerError(None, None, "this key is there already", key.start_mark)
+                known.add((key.tag, key.value))
+        return node
+
     def get_single_node(self) -> yaml.Node | None:
         """Return the document; one that aliases make too large, or endless, is refused."""
         node: yaml.Node | None = super().get_single_node()

@@ -17,7 +17,7 @@ ConfigFileOrSample = Annotated[
 Sample = Annotated[
     bool, typer.Option("--sample", help="Serve in front of an embedded sample registry.")
 ]
-SamplePort = Annotated[int, typer.Option("--port", help="The port of --sample.")]
+SamplePort = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port of --sample.")]
 
 Image = Annotated[str, typer.Argument(metavar="REPO:TAG")]
 Images = Annotated[list[str], typer.Argument(metavar="REPO:TAG...")]

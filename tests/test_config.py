@@ -121,6 +121,25 @@ def test_example__is_the_default_with_every_key() -> None:
     assert exist <= written
 
 
+@pytest.mark.parametrize(
+    ("listen", "admin", "collide"),
+    [
+        ("port: 5001", "", True),
+        ("host: 0.0.0.0, port: 5001", "", True),
+        ("host: 192.0.2.1, port: 5001", "host: '::'", True),
+        ("host: 192.0.2.1, port: 5001", "", False),
+        ("port: 0", "port: 0", False),
+    ],
+)
+def test_config__ports_collide(listen: str, admin: str, collide: bool) -> None:
+    """Workers would share the port of both, and show clients the admin port."""
+    text = MINIMAL + f"listen: {{{listen}}}\nadmin: {{{admin}}}"
+    if collide:
+        assert "f.yaml: admin.port: 5001 is listen.port already" == refused(text)
+    else:
+        assert parse(text, {}).admin.port == parse(text, {}).listen.port
+
+
 def test_config__cannot_be_changed() -> None:
     """A config is a value: whoever holds it can rely on it."""
     config = parse(MINIMAL, {})

@@ -54,6 +54,22 @@ def test_parse__upstream_url_is_enough() -> None:
         (MINIMAL + "translate: {signing_key_file: 1}", "translate.signing_key_file", ""),
         (MINIMAL + "translate: {clients: [{user_agent: '('}]}", "clients[0].user_agent", "regular"),
         (MINIMAL + "translate: {clients: [{zstd: true}]}", "clients[0].user_agent", "is required"),
+        (
+            MINIMAL + "log: {level: WARN}",
+            "log.level",
+            "expected debug, error, info or warning, got 'WARN'",
+        ),
+        (MINIMAL + "log: {level: 5}", "log.level", "str"),
+        (
+            MINIMAL + "translate: {clients: [{user_agent: a, formats: [oci, v1]}]}",
+            "translate.clients[0].formats[1]",
+            "expected oci, schema1 or schema2, got 'v1'",
+        ),
+        (
+            "upstream: {url: 'http://a', auth: {mode: x}}",
+            "upstream.auth.mode",
+            "expected basic, docker-config or",
+        ),
         ("upstream: {url: 'http://a', timeouts: {idle: 5}}", "upstream.timeouts.idle", "duration"),
         (
             "upstream: {url: 'http://a', retries: {within: 10}}",

@@ -67,6 +67,9 @@ def test_read_yaml__values(text: str, value: object) -> None:
         ("a: &a [*a]", "is not valid YAML: it has more than 10000 values"),
         ("x" * (LONGEST + 1), "is longer than 64 KiB"),
         ("\x00", "is not valid YAML: ReaderError"),
+        # YAML would take the last one, and drop what stands under the first.
+        ("a: {b: 1}\nc: 2\na: {d: 3}", "is not valid YAML, line 3: this key is there already"),
+        ("a: {b: 1, b: 2}", "is not valid YAML, line 1: this key is there already"),
     ],
 )
 def test_read_yaml__refused(text: str, message: str) -> None:

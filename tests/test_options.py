@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import typer
 import typer.main
+from typer.testing import CliRunner
 
 from proxy import cli
 
@@ -27,3 +29,12 @@ def test_options__each_has_its_help() -> None:
     assert len(found) > 20
     for one in found:
         assert one.help or one.metavar, one.name
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "many"])
+def test_sample_port__is_one(port: str) -> None:
+    """A number that is no port is refused as an option, not by the socket."""
+    result = CliRunner().invoke(cli.main, ["serve", "--sample", "--port", port])
+
+    assert 2 == result.exit_code
+    assert "Invalid value for '--port'" in result.output

@@ -24,8 +24,8 @@ _HEAD: Final = """\
 # Configuration
 
 One YAML file, given as `regshim serve --config FILE`. Only `upstream.url` is required. An unknown
-key, a wrong type or a value out of range stops the start with exit code 2, and the message names
-the key by its path:
+key, one that is there twice, a wrong type or a value out of range stops the start with exit code 2,
+and the message names the key by its path or the line:
 
 ```text
 regshim: config.yaml: upstream.ulr: unknown key
