@@ -93,6 +93,23 @@ async def test_error__of_head_has_no_body(http: aiohttp.ClientSession) -> None:
                 assert (reply.status, await reply.read()) == (400, b"")
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_error__bytes_are_in_the_access_line(
+    http: aiohttp.ClientSession, method: str
+) -> None:
+    """The line says how much was sent: of an error its JSON, for HEAD nothing."""
+    with capture_logs() as logs:
+        async with (
+            handling(failing(NameInvalid("x"))) as url,
+            http.request(method, url) as reply,
+        ):
+            body = await reply.read()
+    (line,) = (line for line in logs if line["event"] == "request")
+
+    assert (method == "GET") == bool(body)
+    assert len(body) == line["bytes"]
+
+
 async def test_error__overloaded_says_when_to_come_again(http: aiohttp.ClientSession) -> None:
     """An overloaded proxy says Retry-After; no other error does."""
     async with handling(failing(Overloaded("busy"))) as url, http.get(url) as reply:
@@ -292,3 +309,24 @@ async def test_access__a_broken_connection_is_the_client_s(http: aiohttp.ClientS
     (line,) = logs
 
     assert (line["event"], line["translation"]) == ("request", "the client left")
+
+
+def test_duration__finer_than_a_millisecond() -> None:
+    """Requests that take less are told apart, whichever loop runs them."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response()
+
+    async def ask() -> None:
+        async with handling(answer) as url, aiohttp.ClientSession() as http:
+            for _ in range(12):
+                async with http.get(url) as reply:
+                    assert 200 == reply.status
+
+    with capture_logs() as logs:
+        uvloop.run(ask())
+    durations = [line["duration_ms"] for line in logs if line["event"] == "request"]
+
+    assert 12 == len(durations)
+    assert not all(duration.is_integer() for duration in durations)
