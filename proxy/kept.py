@@ -4,12 +4,15 @@ import time
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from proxy.config import Config
 from proxy.config_values import Seconds, decode
 from proxy.errors import ConfigError
 from proxy.inventory.archives import open_archive, sqlite_path
 from proxy.inventory.entry import Entry
 
+_log: Final = structlog.get_logger("regshim")
 # A person waits here, not a pull.
 _TIMEOUT: Final = 5.0
 
@@ -18,7 +21,7 @@ async def kept_inventory(config: Config, since: str | None) -> list[Entry]:
     """Return the entries of the last `since` (`30d`), of all that is kept if it is None.
 
     ConfigError if there is no durable store, or no such time; StoreFailedError if the store
-    cannot be read. A proxy that has written nothing yet has an empty inventory.
+    cannot be read. A proxy that has written nothing yet has an empty inventory; the log says so.
     """
     store, settings = config.cache.store, config.inventory
     if store is None:
@@ -36,6 +39,8 @@ async def kept_inventory(config: Config, since: str | None) -> list[Entry]:
             raise ConfigError(f"--since: {error}") from None
     path = sqlite_path(store)
     if path is not None and not _is_there(path):
+        # Nobody on the list, or a path that is not the proxy's? Whoever reads it should know.
+        _log.warning("there is no inventory yet", file=str(path))
         return []  # a file made here might not be the proxy's to write
     archive = open_archive(
         store, retention=settings.retention, max_entries=settings.max_entries, timeout=_TIMEOUT

@@ -4,6 +4,7 @@ Law: standard output is not for a log, whose command's result would be lost in i
 """
 
 import logging
+import os
 import sys
 from contextlib import suppress
 from typing import Any, Literal, TextIO, cast
@@ -20,6 +21,11 @@ def _printable(
     return {
         name: printable(value) if isinstance(value, str) else value for name, value in event.items()
     }
+
+
+def _in_colour() -> bool:
+    """Tell whether lines for people are in colour: on a terminal, unless somebody minds."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")  # https://no-color.org
 
 
 class _Lines:
@@ -48,7 +54,7 @@ def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: 
     renderer = (
         structlog.processors.JSONRenderer()
         if format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(colors=_in_colour())
     )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -82,7 +88,7 @@ def configure_for_command() -> None:
             structlog.processors.add_log_level,
             _printable,
             structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            structlog.dev.ConsoleRenderer(colors=_in_colour()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Lines())),

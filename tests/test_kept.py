@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.errors import ConfigError
 from proxy.inventory.archives import sqlite_path
@@ -34,10 +35,13 @@ async def test_kept__what_the_proxy_wrote(tmp_path: Path) -> None:
 
 
 async def test_kept__nothing_written_yet(tmp_path: Path) -> None:
-    """Without a file the list is empty, and no file is made: it might not be the proxy's."""
+    """Without a file the list is empty, and that is told; none is made: it might not be ours."""
     config = config_for(URL, cache={"store": f"sqlite:///{tmp_path}/t.db"})
+    with capture_logs() as logs:
+        entries = await kept_inventory(config, None)
 
-    assert [] == await kept_inventory(config, None)
+    assert [] == entries
+    assert [f"{tmp_path}/t-inventory.db"] == [line["file"] for line in logs]
     assert [] == list(tmp_path.iterdir())  # noqa: ASYNC240  one directory of the test
 
 

@@ -102,6 +102,34 @@ def test_configure__exceptions_are_written_whole(
         assert len(text.splitlines()) == 2
 
 
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "begin", [lambda: log.configure("info", "console"), log.configure_for_command]
+)
+@pytest.mark.parametrize(("no_color", "coloured"), [(None, True), ("", True), ("1", False)])
+def test_console__colours(
+    monkeypatch: pytest.MonkeyPatch,
+    begin: Callable[[], None],
+    no_color: str | None,
+    coloured: bool,
+) -> None:
+    """A terminal has colours unless NO_COLOR is set to something."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color is not None:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    begin()
+    structlog.get_logger("test").warning("an event")
+
+    assert "an event" in terminal.getvalue()
+    assert coloured == ("\x1b[" in terminal.getvalue())
+
+
 def test_set_level__of_loggers_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     """A logger that has been used already obeys the new level, as do those of libraries."""
     log.configure("info", "json")
