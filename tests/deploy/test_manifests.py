@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import copy
 import re
+import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
+import redis.asyncio
 
+from proxy.config import Cache, Inventory
 from proxy.config_listen import Listen
 from proxy.config_reading import parse
+from proxy.inventory.redis import RedisArchive
+from proxy.store.redis import RedisEntries, connect
 from tests.deploy.memory import quantity, worst_case
 from tests.deploy.programs import helm_documents, kustomized
 from tests.deploy.resources import (
@@ -26,12 +31,14 @@ from tests.deploy.resources import (
     the,
     variables,
 )
+from tests.inventory.contract import entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.config import Config
     from tests.deploy.programs import Document
+    from tests.peers import Peer
 
 pytestmark = pytest.mark.peer
 
@@ -402,6 +409,30 @@ def test_replicas__policy_lets_them_reach_their_store() -> None:
     assert policies["regshim-valkey"]["podSelector"] == added["to"][0]["podSelector"]
     (rule,) = policies["regshim-valkey"]["ingress"]
     assert policies["regshim"]["podSelector"] == rule["from"][0]["podSelector"]
+
+
+async def test_replicas__full_store_keeps_the_inventory(redis_server: Peer) -> None:
+    """Where the store is full translations go, not the list of who needs the proxy."""
+    (store,) = of_kind(kustomized("overlays/replicas"), "StatefulSet")
+    args: list[str] = store["spec"]["template"]["spec"]["containers"][0]["args"]
+    policy = args[args.index("--maxmemory-policy") + 1]
+    url, kept = f"redis://{redis_server.address}/0", Inventory().retention
+    client, plain = connect(url, timeout=5), redis.asyncio.Redis.from_url(url)
+    archive = RedisArchive(connect(url, timeout=5), retention=kept, max_entries=100)
+    entries = RedisEntries(client, ttl=int(Cache().store_ttl))
+    listed = [entry_of(f"10.0.0.{number}", at=time.time()) for number in range(20)]
+    await archive.add(listed)
+    await plain.config_set("maxmemory-policy", policy)
+    await plain.config_set("maxmemory", (await plain.info("memory"))["used_memory"] + (4 << 20))
+    for start in range(0, 2000, 100):
+        await entries.put({f"{start + number}": b"x" * 8000 for number in range(100)})
+    evicted = (await plain.info("stats"))["evicted_keys"]
+    found = await archive.read(0)
+    for one in (archive, entries, plain):
+        await (one.aclose() if isinstance(one, redis.asyncio.Redis) else one.close())
+
+    assert evicted > 100
+    assert {entry.key for entry in listed} == {entry.key for entry in found}
 
 
 def test_sidecar__is_up_before_the_workload_and_leaves_it_as_it_was() -> None:
