@@ -120,6 +120,45 @@ def test_config__what_is_given_is_put_over_the_charts_own(tmp_path: Path) -> Non
 
 
 @pytest.mark.peer
+@pytest.mark.parametrize(
+    ("url", "port", "ports"),
+    [
+        (URL, 443, {443}),
+        ("https://registry.example.com:8443/mirror", 443, {8443, 443}),
+        ("http://registry.registry.svc:5000", 443, {5000, 443}),
+        ("http://registry", 443, {80, 443}),
+        ("http://[fd00::1]:5000", 9000, {5000, 9000}),
+        ("http://[fd00::1]", 9000, {80, 9000}),
+    ],
+)
+def test_policy__lets_through_to_the_upstream(
+    url: str, port: int, ports: set[int], tmp_path: Path
+) -> None:
+    """The port that the config names, and that of the storage that the registry redirects to."""
+    values = {"config": {"upstream": {"url": url}}, "networkPolicy": {"upstreamPort": port}}
+    policy = the(helm_documents(tmp_path, values), "NetworkPolicy")["spec"]
+
+    assert ports == {entry["port"] for entry in policy["egress"][-1]["ports"]}
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    ("auth", "paths"),
+    [({}, ["/v2/"]), ({"auth": {"realm": "proxy"}}, ["/v2/", "/token"])],
+    ids=["upstream", "proxy"],
+)
+def test_ingress__leads_to_all_that_clients_ask(
+    auth: dict[str, Any], paths: list[str], tmp_path: Path
+) -> None:
+    """The API, and the token service where the proxy says that it is one."""
+    config = {"upstream": {"url": URL, **auth}}
+    values = {"config": config, "ingress": {"enabled": True, "host": "pull.example.com"}}
+    (rule,) = the(helm_documents(tmp_path, values), "Ingress")["spec"]["rules"]
+
+    assert paths == [entry["path"] for entry in rule["http"]["paths"]]
+
+
+@pytest.mark.peer
 def test_config__another_one_rolls_the_pods(tmp_path: Path) -> None:
     """The proxy reads its config at the start: a change must make new pods."""
 

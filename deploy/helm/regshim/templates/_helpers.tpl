@@ -44,6 +44,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if or .Values.store.urlSecret.name (hasPrefix "redis" $store) -}}true{{- end -}}
 {{- end -}}
 
+{{- /* Ports to let out to, as JSON: the upstream's own, and that of its storage. */ -}}
+{{- define "regshim.upstreamPorts" -}}
+{{- $url := urlParse .Values.config.upstream.url -}}
+{{- $usual := ternary 80 443 (eq "http" $url.scheme) -}}
+{{- $own := regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default $usual -}}
+{{- list (int $own) (int .Values.networkPolicy.upstreamPort) | uniq | toJson -}}
+{{- end -}}
+
 {{- /* The config file: the chart's own, and over it what is given. */ -}}
 {{- define "regshim.config" -}}
 {{- $_ := required "config.upstream.url is required: the registry behind the proxy" .Values.config.upstream.url -}}
