@@ -240,6 +240,52 @@ def test_dashboard__promtool_accepts_its_expressions(tmp_path: Path) -> None:
     assert f"SUCCESS: {len(rules)} rules found" in said
 
 
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    ("title", "series", "seen"),
+    [
+        ("Engines, 30 days", 'client_pulls_total{engine="E", target="schema1"}', "engine"),
+        ("Refusals", 'refusals_total{reason="E"}', "reason"),
+    ],
+)
+def test_dashboard__a_single_count_is_seen(
+    title: str, series: str, seen: str, tmp_path: Path
+) -> None:
+    """An engine that pulled once, and a first refusal, are there; what was before is not."""
+    (panel,) = [panel for panel in panels() if panel["title"] == title]
+    expression = _filled_in(panel["targets"][0]["expr"]).replace("[5m]", "[30d]")
+    values = {"once": "_x80 1x80", "more": "4x80 5x80", "before": "7x160", "new": "_x80 0+1x80"}
+    test = {
+        "interval": "6h",
+        "input_series": [
+            {"series": f"regshim_{series.replace('E', name)}", "values": value}
+            for name, value in values.items()
+        ],
+        "promql_expr_test": [
+            {
+                "expr": f"count by ({seen}) ({expression.replace('offset 5m', 'offset 30d')} > 0)",
+                "eval_time": "40d",
+                "exp_samples": [
+                    {"labels": f'{{{seen}="{name}"}}', "value": 1}
+                    for name in ("more", "new", "once")
+                ],
+            }
+        ],
+    }
+    path = tmp_path / "test.yaml"
+    path.write_text(yaml.safe_dump({"rule_files": [], "tests": [test]}), encoding="utf-8")
+
+    assert "SUCCESS" in output(require_peer("promtool"), "test", "rules", path)
+
+
+def test_dashboard__all_jobs_are_those_of_the_proxy() -> None:
+    """`All` is what was found, not any: `up` is there for everything that Prometheus watches."""
+    (job,) = [v for v in DASHBOARD["templating"]["list"] if v["name"] == "job"]
+
+    assert "regshim_" in job["query"]["query"]
+    assert "allValue" not in job
+
+
 def _filled_in(expression: str) -> str:
     for variable, value in (("$__rate_interval", "5m"), ("$job", ".*"), ("$instance", ".*")):
         expression = expression.replace(variable, value)
