@@ -6,13 +6,14 @@ from typing import Final
 import msgspec
 
 from proxy.answer import PullRequest
+from proxy.causes import cause_of
 from proxy.check_files import check_files, check_store
 from proxy.client_rules import client_settings
 from proxy.config import Config
 from proxy.connecting import connected
 from proxy.errors import ConfigError, RegistryError
 from proxy.explain import parse_image
-from proxy.findings import Finding, cause_of
+from proxy.findings import Finding
 from proxy.keyfile import load_or_create
 from proxy.manifest.parse import stored_type
 from proxy.metrics import Metrics

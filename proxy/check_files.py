@@ -11,11 +11,12 @@ from typing import Final
 from urllib.parse import quote
 
 from proxy.app import tracing_of, users_of
+from proxy.causes import cause_of
 from proxy.config import Cache, Config, TracingTo
 from proxy.config_values import StoreUrl
 from proxy.connecting import own_credentials
 from proxy.errors import ConfigError
-from proxy.findings import Finding, cause_of, must_be_writable, tried
+from proxy.findings import Finding, must_be_writable, tried
 from proxy.keyfile import load
 from proxy.store.durable import open_durable, sqlite_file
 from proxy.store.entries import StoreFailedError

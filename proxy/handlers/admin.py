@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from proxy.causes import for_operators
 from proxy.errors import RegistryError
 from proxy.flights import Flights
 from proxy.metrics import CONTENT_TYPE, Metrics
@@ -68,7 +69,7 @@ class Readiness:
         except TimeoutError:
             return False, f"no answer within {self._timeout:g} s"
         except RegistryError as error:
-            return False, error.message
+            return False, for_operators(error)
         return stream.status < 500, f"answers {stream.status}"
 
 

@@ -19,6 +19,7 @@ from typing import Final
 import structlog
 from aiohttp import HttpVersion11, web
 
+from proxy.causes import for_operators
 from proxy.errors import MethodNotAllowed, NotTranslatable, Overloaded, RegistryError, Unauthorized
 from proxy.handlers.ending import EndingConnection
 from proxy.handlers.exchange import ACCESS, CLIENT_LEFT, REPLY, VARY, Access
@@ -93,8 +94,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except RegistryError as error:
         if _begun(request):
-            return _cut(request, f"cut: {error.message}")
-        access.outcome = f"{type(error).__name__}: {error.message}"
+            return _cut(request, f"cut: {for_operators(error)}")
+        access.outcome = f"{type(error).__name__}: {for_operators(error)}"
         if isinstance(error, NotTranslatable):
             request.app[METRICS].refusals.labels(type(error).__name__).inc()
         return render(error)

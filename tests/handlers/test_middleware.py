@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from proxy.errors import (
     Overloaded,
     RegistryError,
     UpstreamTimeout,
+    UpstreamUnreachable,
 )
 from proxy.handlers.exchange import ACCESS, REPLY
 from proxy.handlers.middleware import METRICS, TRACING, observe
@@ -108,6 +110,22 @@ async def test_error__bytes_are_in_the_access_line(
 
     assert (method == "GET") == bool(body)
     assert len(body) == line["bytes"]
+
+
+async def test_error__cause_is_for_the_log_alone(http: aiohttp.ClientSession) -> None:
+    """Why nobody could connect is in the access line; the client learns nothing of the network."""
+    error = UpstreamUnreachable("it is away")
+    error.__cause__ = ConnectionRefusedError(errno.ECONNREFUSED, "10.0.0.1")
+    with capture_logs() as logs:
+        async with handling(failing(error)) as url, http.get(url) as reply:
+            told = json.loads(await reply.read())["errors"][0]["message"]
+    (line,) = (line for line in logs if line["event"] == "request")
+
+    assert "it is away" == told
+    assert (
+        "UpstreamUnreachable: it is away: connection refused: nothing listens there"
+        == (line["translation"])
+    )
 
 
 async def test_error__overloaded_says_when_to_come_again(http: aiohttp.ClientSession) -> None:
