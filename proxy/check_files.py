@@ -21,6 +21,7 @@ from proxy.keyfile import load
 from proxy.store.durable import open_durable, sqlite_file
 from proxy.store.entries import StoreFailedError
 from proxy.tls import ServerTls, upstream_context
+from proxy.tracing import traces_url
 
 _PROBE: Final = "check"
 _MADE_LATER: Final = "will be made at the first start"
@@ -59,10 +60,11 @@ def check_files(config: Config) -> Iterator[Finding]:
             lambda: _readable(own_credentials(upstream)),
             "give the file that it names, readable for the proxy",
         )
-    if tracing.endpoint is not None:
+    endpoint = tracing.endpoint
+    if endpoint is not None:
         yield tried(
             "tracing",
-            lambda: _tracing(tracing),
+            lambda: _tracing(tracing, endpoint),
             "install regshim with the extra, or leave tracing.endpoint away",
         )
 
@@ -77,9 +79,9 @@ def _key(path: Path | None) -> str:
     return f"{path} {_MADE_LATER}"
 
 
-def _tracing(tracing: TracingTo) -> str:
+def _tracing(tracing: TracingTo, endpoint: str) -> str:
     tracing_of(tracing).close()
-    return f"spans go to {tracing.endpoint}"
+    return f"spans go to {traces_url(endpoint)}"
 
 
 def _readable(_found: object) -> str:

@@ -136,7 +136,8 @@ class Limits(Section, frozen=True):
 class TracingTo(Section, frozen=True):
     """Where OpenTelemetry traces are sent, if anywhere; needs the extra `otel`.
 
-    `sample` is the share of traces that is kept where the client has not decided it.
+    An `endpoint` without a path is a collector, asked at `/v1/traces`. `sample` is the share of
+    traces that is kept where the client has not decided it.
     """
 
     endpoint: Url | None = None

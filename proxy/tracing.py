@@ -8,6 +8,7 @@ and a client's `traceparent` passes on as any header does.
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 from proxy.errors import ConfigError
 
@@ -89,7 +90,13 @@ def open_tracing(endpoint: str, *, service: str, ratio: float) -> "Tracing":
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415  as above
     except ImportError as error:
         raise ConfigError("tracing.endpoint: needs the extra: regshim[otel]") from error
-    return OpenTelemetry(BatchSpanProcessor(OTLPSpanExporter(endpoint)), service, ratio)
+    exporter = OTLPSpanExporter(traces_url(endpoint))
+    return OpenTelemetry(BatchSpanProcessor(exporter), service, ratio)
+
+
+def traces_url(endpoint: str) -> str:
+    """Return where spans are sent: as OTLP has it, to `/v1/traces` of a collector."""
+    return endpoint if urlsplit(endpoint).path.strip("/") else f"{endpoint.rstrip('/')}/v1/traces"
 
 
 class OpenTelemetry:

@@ -130,7 +130,7 @@ def test_check_files__extra_of_tracing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace.export", None)
     *_, bad = check_files(config)
 
-    assert (True, f"spans go to {URL}") == (good.works, good.found)
+    assert (True, f"spans go to {URL}/v1/traces") == (good.works, good.found)
     assert (False, True) == (bad.works, "regshim[otel]" in bad.found)
 
 

@@ -13,7 +13,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from proxy.app import build
 from proxy.errors import ConfigError
 from proxy.handlers.middleware import TRACING
-from proxy.tracing import NO_TRACING, OpenTelemetry, open_tracing
+from proxy.serving import serving
+from proxy.tracing import NO_TRACING, OpenTelemetry, open_tracing, traces_url
 from proxy.upstream.client import UpstreamRegistry
 from proxy.upstream.transport import AiohttpTransport
 from tests.images import make_image, push
@@ -70,8 +71,9 @@ async def test_no_tracing__passes_the_context_on(
     assert NO_TRACING is build(config_for(registry.url), KEY)[TRACING]
 
 
+@pytest.mark.parametrize("path", ["", "/", "/v1/traces"])
 async def test_open_tracing__sends_to_the_endpoint(
-    registry: Registry, http: aiohttp.ClientSession
+    registry: Registry, http: aiohttp.ClientSession, path: str
 ) -> None:
     """With an endpoint the spans of a request are sent there, at the end at the latest."""
     received: list[bytes] = []
@@ -85,13 +87,40 @@ async def test_open_tracing__sends_to_the_endpoint(
 
     collector = await asyncio.start_server(collect, "127.0.0.1", 0)
     port = collector.sockets[0].getsockname()[1]
-    endpoint = f"http://127.0.0.1:{port}/v1/traces"
+    endpoint = f"http://127.0.0.1:{port}{path}"
     async with running(registry, tracing={"endpoint": endpoint}) as url:
         await http.get(f"{url}/v2/")
     collector.close()
 
     assert received
     assert received[0].startswith(b"POST /v1/traces HTTP/1.1")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("http://collector:4318", "http://collector:4318/v1/traces"),
+        ("https://collector/otlp/v1/traces", "https://collector/otlp/v1/traces"),
+    ],
+)
+def test_traces_url__path_is_optional(endpoint: str, expected: str) -> None:
+    """Collectors take traces at one path; whoever names another one means it."""
+    assert expected == traces_url(endpoint)
+
+
+async def test_request__has_its_id(http: aiohttp.ClientSession, registry: Registry) -> None:
+    """The span of a request says by which id its log line is found."""
+    tracing, memory = recorded()
+    app = build(config_for(registry.url), KEY)
+    app[TRACING] = tracing
+    async with serving(app, "127.0.0.1", 0) as port:
+        headers = {"X-Request-Id": "abc-1"}
+        await http.get(f"http://127.0.0.1:{port}/v2/lib/app/manifests/1", headers=headers)
+    (span,) = memory.get_finished_spans()
+    tracing.close()
+
+    assert span.attributes is not None
+    assert "abc-1" == span.attributes["regshim.request_id"]
 
 
 def test_open_tracing__without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

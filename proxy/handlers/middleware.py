@@ -76,6 +76,7 @@ async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse
             access.status = response.status
             span.update_name(f"{request.method} {access.route}")
             span.set_attribute("http.response.status_code", access.status)
+            span.set_attribute("regshim.request_id", access.request_id)
             span.set_attribute("regshim.repository", access.repository)
             span.set_attribute("regshim.outcome", access.outcome)
     finally:
