@@ -16,6 +16,7 @@ _SIZE: Final = re.compile(r"([0-9]{1,12})\s*(B|KiB|MiB|GiB)?")
 _SIZE_UNITS: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*(ms|s|m|h|d)")
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST: Final = 36_500 * 86400.0  # a hundred years: no calendar ends within
 _LONGEST_REGEX: Final = 1024
 _STORE_URL: Final = re.compile(r"sqlite:////?[^/]|rediss?(?:\+(?:sentinel|cluster))?://|unix://")
 _TLS_VERSIONS: Final = frozenset({"1.0", "1.1", "1.2", "1.3"})
@@ -90,7 +91,10 @@ def _read_seconds(text: str) -> Seconds:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"expected a duration such as 10s, got {text!r}")
-    return Seconds(float(match[1]) * _DURATION_UNITS[match[2]])
+    seconds = float(match[1]) * _DURATION_UNITS[match[2]]
+    if seconds > _LONGEST:
+        raise ValueError(f"expected a duration of at most 36500d, got {text!r}")
+    return Seconds(seconds)
 
 
 def _read_url(text: str) -> Url:

@@ -57,6 +57,13 @@ def test_decode__as_written(kind: type, text: object, value: object) -> None:
     assert isinstance(found, kind)
 
 
+def test_decode__a_hundred_years_at_most() -> None:
+    """Whoever means for ever need not count further, and no calendar can."""
+    assert 36_500 * 86400.0 == decode(Seconds, "36500d")
+    with pytest.raises(ValueError, match="at most 36500d, got '9999999d'"):
+        decode(Seconds, "9999999d")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @given(
     value=st.one_of(

@@ -5,9 +5,12 @@ so worker processes and replicas write theirs without asking each other.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
+
+# Of the year 5138. A damaged entry's may be any number, and no calendar has a day for all of them.
+LATEST: Final = 1e11
 
 
 class Key(NamedTuple):

@@ -6,13 +6,12 @@ tag: a cluster keeps them in one place.
 """
 
 import hashlib
-import math
 import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from proxy.inventory.entry import Entry
+from proxy.inventory.entry import LATEST, Entry
 from proxy.store.redis import Client, close, failing
 
 INDEX: Final = "regshim:{inventory}"
@@ -135,7 +134,7 @@ def _entry(fields: dict[bytes, bytes], last_seen: float) -> Entry | None:
         )
     except ValueError:
         return None
-    return entry if math.isfinite(first_seen) and math.isfinite(last_seen) else None
+    return entry if 0 <= first_seen <= LATEST and 0 <= last_seen <= LATEST else None
 
 
 def _count(digits: bytes) -> int:

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from proxy.inventory.entry import Entry
+from proxy.inventory.entry import LATEST, Entry
 from proxy.store.sqlite_file import SqliteFile
 
 MIGRATIONS: Final = (
@@ -31,7 +31,8 @@ _COLUMNS: Final = (
 )
 # So many that as many again still fit 64 bits.
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
-_Row = tuple[str, str, str, float, float, _Count, str, str, str]
+_Time = Annotated[float, msgspec.Meta(ge=0, le=LATEST)]
+_Row = tuple[str, str, str, _Time, _Time, _Count, str, str, str]
 _counts: Final = msgspec.json.Decoder(dict[str, _Count])
 
 

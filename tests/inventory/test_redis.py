@@ -100,6 +100,19 @@ async def test_read__entry_that_has_just_expired(open_archive: Open, redis_serve
     assert ["10.0.0.2"] == [one.address for one in await archive.read(0)]
 
 
+async def test_read__no_day_of_a_calendar(open_archive: Open, redis_server: Peer) -> None:
+    """A damaged entry with a time that nobody can write down is left out, and no other."""
+    archive = open_archive()
+    await archive.add([entry_of(f"10.0.0.{number}", at=NOW - number) for number in range(3)])
+    plain = redis.asyncio.Redis.from_url(f"redis://{redis_server.address}/0")
+    names: Any = await plain.zrange(INDEX, 0, -1, desc=True)
+    await plain.hset(names[0], "first_seen", "-1")
+    await plain.zadd(INDEX, {names[1]: 1e300})
+    await plain.aclose()
+
+    assert ["10.0.0.2"] == [one.address for one in await archive.read(0)]
+
+
 async def test_failure__down() -> None:
     """A server that cannot be reached is a failure whose words hold no secret."""
     client = connect(f"redis://user:planted-hunter2@127.0.0.1:{free_port()}/0", timeout=1)

@@ -63,6 +63,20 @@ async def test_add__all_or_nothing(open_archive: Open, tmp_path: Path) -> None:
     assert [1, 1] == [one.pulls for one in await archive.read(0)]
 
 
+@pytest.mark.parametrize("column", ["first_seen", "last_seen"])
+@pytest.mark.parametrize("time", [-1, 1e12, 1e300])
+async def test_read__no_day_of_a_calendar(
+    open_archive: Open, tmp_path: Path, column: str, time: float
+) -> None:
+    """A damaged entry with a time that nobody can write down is left out, and no other."""
+    archive = open_archive()
+    await archive.add([entry_of("10.0.0.1"), entry_of("10.0.0.2")])
+    with closing(sqlite3.connect(tmp_path / "inventory.db")) as connection, connection:
+        connection.execute(f"UPDATE inventory SET {column} = ? WHERE address = '10.0.0.2'", (time,))
+
+    assert ["10.0.0.1"] == [one.address for one in await archive.read(-2)]
+
+
 async def test_file__of_the_newest_version(open_archive: Open, tmp_path: Path) -> None:
     """The file says which version it is of, so that a later one can bring it up to date."""
     await open_archive().add([entry_of()])
