@@ -21,7 +21,7 @@ help: ## list the targets
 
 run: .venv/.ready ## serve in front of an embedded sample registry, or with CONFIG=file that config
 ifdef CONFIG
-	@$(BIN)/regshim serve --config $(CONFIG)
+	@$(BIN)/regshim serve --config '$(CONFIG)'
 else
 	@$(BIN)/regshim serve --sample $(if $(PORT),--port $(PORT))
 endif

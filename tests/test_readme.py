@@ -128,3 +128,15 @@ def test_readme__commands_work(tmp_path: Path) -> None:
 
     assert tested.returncode == 0, (tested.stdout + tested.stderr)[-4000:]
     assert re.search(r"=+ [0-9]+ passed.* in ", tested.stdout)
+
+
+async def test_make_run__config_with_a_blank_in_its_name() -> None:
+    """`make run CONFIG=` takes any file name."""
+    process = await asyncio.create_subprocess_exec(
+        *("make", "--dry-run", "run", "CONFIG=my config.yaml"),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+
+    assert said.decode().rstrip().endswith("serve --config 'my config.yaml'")
