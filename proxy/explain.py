@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from proxy.answer import PullRequest
+from proxy.causes import for_operators
 from proxy.errors import RegistryError, RequestInvalid
 from proxy.pull import Puller
 from proxy.spec.media_types import MediaType
@@ -96,8 +97,9 @@ async def explain(
     try:
         answer = await puller.by_tag(request, tag)
     except RegistryError as error:
+        refusal = f"{error.code}: {for_operators(error)}"
         return msgspec.structs.replace(
-            result, steps=tuple(steps), status=error.status, refusal=f"{error.code}: {error}"
+            result, steps=tuple(steps), status=error.status, refusal=refusal
         )
     served = answer.manifest
     if served is None:

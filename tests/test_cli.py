@@ -262,12 +262,12 @@ async def test_explain__refused_ends_with_1(registry: Registry, config: Path) ->
 
 
 async def test_explain__upstream_away(config: Path) -> None:
-    """An upstream that cannot be reached is what the client would be told: 502, status 1."""
+    """An upstream that cannot be reached: 502 as the client would be told, and why; status 1."""
     result = await asyncio.to_thread(invoke, "explain", "lib/app:1", "-c", config)
 
     assert result.exit_code == 1
     assert "502" in result.stdout
-    assert "cannot be reached" in result.stdout
+    assert "cannot be reached: connection refused" in result.stdout
 
 
 @pytest.mark.parametrize("image", ["", "lib/app:-", "LIB:1", "LIB"])
