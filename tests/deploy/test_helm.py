@@ -90,8 +90,21 @@ def test_chart__lint_finds_nothing(tmp_path: Path) -> None:
         ({}, "config.upstream.url is required"),
         ({**MINIMAL, "ingress": {"enabled": True}}, "ingress.host is required"),
         ({**MINIMAL, "replicas": 2}, "replicas"),
+        (
+            {"config": {**MINIMAL["config"], "listen": {"grace": "1.5m"}}},
+            "(1.5m) and 10 s to close are 110",
+        ),
+        ({**MINIMAL, "preStopSeconds": 11}, "terminationGracePeriodSeconds: 40 is too short"),
+        (
+            {
+                **MINIMAL,
+                "autoscaling": {"enabled": True},
+                "resources": {"requests": {"cpu": None}},
+            },
+            "autoscaling needs resources.requests.cpu",
+        ),
     ],
-    ids=["no upstream", "no host", "unknown"],
+    ids=["no upstream", "no host", "unknown", "grace", "pause", "nothing to scale by"],
 )
 def test_chart__refuses_with_the_reason(
     values: dict[str, Any], reason: str, tmp_path: Path
@@ -193,6 +206,17 @@ def test_monitoring__rules_and_dashboard_are_those_of_deploy(tmp_path: Path) -> 
 
     assert yaml.safe_load(alerts) == the(made, "PrometheusRule")["spec"]
     assert json.loads(dashboard) == json.loads(shown["regshim.json"])
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(("grace", "least"), [("500ms", 21), ("30s", 50), ("2 m", 140)])
+def test_stop__as_long_as_the_config_says(grace: str, least: int, tmp_path: Path) -> None:
+    """A pod has the time that its config gives to what is under way."""
+    config = {**MINIMAL["config"], "listen": {"grace": grace}}
+    values = {"config": config, "terminationGracePeriodSeconds": max(least, 30)}
+    spec = the(helm_documents(tmp_path, values), "Deployment")["spec"]["template"]["spec"]
+
+    assert max(least, 30) == spec["terminationGracePeriodSeconds"]
 
 
 @pytest.mark.peer

@@ -52,6 +52,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- list (int $own) (int .Values.networkPolicy.upstreamPort) | uniq | toJson -}}
 {{- end -}}
 
+{{- /* Seconds until a pod is killed: enough for what it does before it has ended. */ -}}
+{{- define "regshim.terminationGrace" -}}
+{{- $grace := ((.Values.config.listen).grace) | default "20s" -}}
+{{- $units := dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 "d" 86400.0 -}}
+{{- $seconds := mulf (regexFind "[0-9.]+" $grace | float64) (get $units (regexFind "[a-z]+" $grace) | default 1.0) -}}
+{{- $least := add .Values.preStopSeconds (ceil $seconds) 10 -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (int $least) -}}
+{{- printf "terminationGracePeriodSeconds: %d is too short: preStopSeconds, config.listen.grace (%s) and 10 s to close are %d" (int .Values.terminationGracePeriodSeconds) $grace (int $least) | fail -}}
+{{- end -}}
+{{- .Values.terminationGracePeriodSeconds -}}
+{{- end -}}
+
 {{- /* The config file: the chart's own, and over it what is given. */ -}}
 {{- define "regshim.config" -}}
 {{- $_ := required "config.upstream.url is required: the registry behind the proxy" .Values.config.upstream.url -}}
