@@ -115,6 +115,9 @@ def upstream_context(
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"upstream.ca_file: {path} cannot be read: {reason}") from error
+    # Whoever names an authority trusts it. Python 3.13 and later want extensions of its
+    # certificates that many do not have, which engines and Python before do not ask for.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not client_certificate:
         return context
     if upstream.client_cert_file is not None and upstream.client_key_file is not None:

@@ -30,6 +30,17 @@ GO_1_4 = (
 )
 """The CBC suites that crypto/tls of Go 1.4 offers and a modern server does not have."""
 OLD = {"min_version": "1.0", "old_suites": True}
+_FOR_SIGNING = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
@@ -59,23 +70,30 @@ class Pair:
 
 
 class Authority:
-    """A certificate authority of the test's own, in a directory of the test's own."""
+    """A certificate authority of the test's own, in a directory of the test's own.
 
-    def __init__(self, directory: Path, name: str = "authority") -> None:
+    One that is `lax` is made as `openssl req -x509` made them for years: its certificates lack
+    what RFC 5280 wants in them, and a strict client minds.
+    """
+
+    def __init__(self, directory: Path, name: str = "authority", *, lax: bool = False) -> None:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._subject = _name(name)
+        self._lax = lax
         public = self._key.public_key()
-        certificate = (
+        builder = (
             _valid(x509.CertificateBuilder(), timedelta(days=1))
             .subject_name(self._subject)
             .issuer_name(self._subject)
             .public_key(public)
             .serial_number(x509.random_serial_number())
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=not lax)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .sign(self._key, hashes.SHA256())
         )
+        if not lax:
+            builder = builder.add_extension(_FOR_SIGNING, critical=True)
+        certificate = builder.sign(self._key, hashes.SHA256())
         self.file = directory / f"{name}.pem"
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
@@ -89,7 +107,7 @@ class Authority:
     ) -> Pair:
         """Return a certificate for these hosts, for servers and clients; `lasts` may be past."""
         key = key or ec.generate_private_key(ec.SECP256R1())
-        certificate = (
+        builder = (
             _valid(x509.CertificateBuilder(), lasts)
             .subject_name(_name(name))
             .issuer_name(self._subject)
@@ -103,8 +121,11 @@ class Authority:
                 ),
                 critical=False,
             )
-            .sign(self._key, hashes.SHA256())
         )
+        if not self._lax:
+            issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+            builder = builder.add_extension(issuer, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         pair = Pair(self._directory / f"{name}.crt", self._directory / f"{name}.key")
         pair.cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         pair.key_file.write_bytes(

@@ -115,13 +115,17 @@ async def test_server__no_weak_suites(registry: Registry, pair: Pair, authority:
             await handshake(url, context)
 
 
+def _hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 async def test_show__new_handshakes_see_the_new_certificate(
     authority: Authority, pair: Pair, name: str
 ) -> None:
     """A handshake is shown the new certificate at once, with and without SNI."""
     tls = ServerTls(settings(pair))
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=tls.context)
+    server = await asyncio.start_server(_hang_up, "127.0.0.1", 0, ssl=tls.context)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
         before = (await handshake(url, authority.client_context(), name))[2]
