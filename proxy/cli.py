@@ -79,7 +79,9 @@ def _serve_sample(port: int) -> None:
     try:
         asyncio.run(serve_sample(typer.echo, port=port))
     except OSError as error:
-        raise unusable(OSError(f"{error}; try another one: --port 5050")) from None
+        raise unusable(
+            OSError(f"{error}; try another port: --port 5050, or make run PORT=5050")
+        ) from None
 
 
 @main.command("explain")

@@ -310,6 +310,17 @@ async def test_serve__port_in_use_ends_with_2(registry: Registry, config: Path) 
     assert "Traceback" not in result.stderr
 
 
+async def test_serve__sample_port_in_use_says_what_to_do(registry: Registry) -> None:
+    """Something else on port 5000 is what a newcomer meets first: told with the way out."""
+    result = await run(
+        *(PYTHON, "-m", "proxy", "serve", "--sample", "--port", registry.url.rpartition(":")[2])
+    )
+
+    assert 2 == result.returncode
+    said = "address already in use; try another port: --port 5050, or make run PORT=5050"
+    assert said in result.stderr
+
+
 async def test_serve__certificates_missing_end_with_2(config: Path) -> None:
     """Certificates that cannot be read end with status 2, not with a traceback."""
     text = "upstream: {url: 'https://127.0.0.1:1', ca_file: /nonexistent/ca.pem}\nlisten: {port: 0}"
