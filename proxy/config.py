@@ -18,6 +18,7 @@ from proxy.config_values import Bytes, PlatformName, Regex, Seconds, StoreUrl, U
 from proxy.spec.descriptor import parse_platform
 
 _ANY_ADDRESS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  nothing is bound here
+_LOCALHOST: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _Places = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
@@ -187,4 +188,6 @@ class Config(Section, frozen=True):
 
 def _meet(one: str, other: str) -> bool:
     """Tell whether two hosts to listen on have an address in common, as far as names tell."""
-    return one == other or bool({one, other} & _ANY_ADDRESS)
+    hosts = {one, other}
+    named = "localhost" in hosts and hosts <= _LOCALHOST
+    return one == other or named or bool(hosts & _ANY_ADDRESS)

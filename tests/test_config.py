@@ -127,7 +127,10 @@ def test_example__is_the_default_with_every_key() -> None:
         ("port: 5001", "", True),
         ("host: 0.0.0.0, port: 5001", "", True),
         ("host: 192.0.2.1, port: 5001", "host: '::'", True),
+        ("host: localhost, port: 5001", "", True),
+        ("host: '::1', port: 5001", "host: localhost", True),
         ("host: 192.0.2.1, port: 5001", "", False),
+        ("host: 192.0.2.1, port: 5001", "host: localhost", False),
         ("port: 0", "port: 0", False),
     ],
 )
