@@ -31,6 +31,13 @@ class Entries(Protocol):
         """Keep these entries, replacing what was there. When this returns, they are kept."""
         ...
 
+    async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
+        """Put `new` under `name` if `old` is what is there, None for nothing; tell whether it was.
+
+        Nobody who shares these entries comes between.
+        """
+        ...
+
     async def close(self) -> None:
         """Let go of files and connections."""
         ...

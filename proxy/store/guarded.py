@@ -124,9 +124,22 @@ class GuardedEntries:
         sealed = {name: _seal(name, value) for name, value in entries.items()}
         await self._try(self._writing, lambda: self._entries.put(sealed))
 
+    async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
+        """Put `new` if `old` is what is there; a value that is not what was written is nothing."""
+        sealed = None if old is None else _seal(name, old)
+        return await self._try(self._writing, lambda: self._swap(name, sealed, _seal(name, new)))
+
     async def close(self) -> None:
         """Let go of files and connections."""
         await self._entries.close()
+
+    async def _swap(self, name: str, old: bytes | None, new: bytes) -> bool:
+        if await self._entries.swap(name, old, new):
+            return True
+        there = None if old is not None else await self._entries.get(name)
+        if there is None or _unseal(name, there) is not None:
+            return False
+        return await self._entries.swap(name, there, new)
 
     async def _watch(self) -> None:
         while True:

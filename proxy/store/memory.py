@@ -47,6 +47,14 @@ class MemoryEntries:
             else:
                 self._entries.pop(name, None)
 
+    async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
+        """Put `new` if `old` is what is there; one larger than the whole store is not kept."""
+        entry = self._entries.get(name)
+        if (None if entry is None else entry[1]) != old:
+            return False
+        await self.put({name: new})
+        return True
+
     async def close(self) -> None:
         """Forget everything."""
         self._entries.clear()

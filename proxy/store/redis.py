@@ -19,6 +19,13 @@ from proxy.store.entries import StoreFailedError
 
 PREFIX: Final = "regshim:"
 
+# SET can only ask whether there is something, not what. One key: so it is one node's in a cluster.
+_SWAP: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+
 Client: TypeAlias = "Redis | RedisCluster"
 
 
@@ -54,6 +61,15 @@ class RedisEntries:
                 kept = await pipeline.execute()
         if not all(kept):
             raise StoreFailedError("redis: did not say that it keeps what was put")
+
+    async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
+        """Put `new` if `old` is what is there."""
+        with failing():
+            if old is None:
+                swapped = await self._client.set(PREFIX + name, new, ex=self._ttl, nx=True)
+            else:
+                swapped = await self._client.eval(_SWAP, 1, PREFIX + name, old, new, self._ttl)
+        return bool(swapped)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -57,18 +57,19 @@ class SqliteEntries:
         """Keep these entries; they are in the file when this returns."""
         await self._writing.use(lambda connection: self._put(connection, entries))
 
+    async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
+        """Put `new` if `old` is what is there; it is in the file when this returns."""
+        return await self._writing.use(lambda connection: self._swap(connection, name, old, new))
+
     async def close(self) -> None:
         """Close the file."""
         await self._reading.close()
         await self._writing.close()
 
     def _get(self, connection: sqlite3.Connection, name: str) -> bytes | None:
-        found = connection.execute(
-            "SELECT value, used FROM entries WHERE name = ?", (name,)
-        ).fetchone()
-        value, used = found or (None, None)
-        if not isinstance(value, bytes):
-            return None  # sqlite keeps any type anywhere; we have put bytes
+        value, used = _found(connection, name)
+        if value is None:
+            return None
         if not isinstance(used, int) or self._clock() - used > _USE_IS_WORTH_WRITING:
             # Busy or read-only: it can be read all the same, and is written down next time.
             with suppress(sqlite3.OperationalError), impatient(connection):
@@ -78,15 +79,29 @@ class SqliteEntries:
         return value
 
     def _put(self, connection: sqlite3.Connection, entries: Mapping[str, bytes]) -> None:
-        now = int(self._clock())
         connection.execute("BEGIN IMMEDIATE")
         with connection:  # commits, or rolls back
-            connection.executemany(
-                "INSERT INTO entries VALUES (?, ?, ?) ON CONFLICT (name)"
-                " DO UPDATE SET value = excluded.value, used = excluded.used",
-                [(name, value, now) for name, value in entries.items()],
-            )
-            self._make_room(connection)
+            self._write(connection, entries)
+
+    def _swap(
+        self, connection: sqlite3.Connection, name: str, old: bytes | None, new: bytes
+    ) -> bool:
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            value, _ = _found(connection, name)
+            if value != old:
+                return False
+            self._write(connection, {name: new})
+            return True
+
+    def _write(self, connection: sqlite3.Connection, entries: Mapping[str, bytes]) -> None:
+        now = int(self._clock())
+        connection.executemany(
+            "INSERT INTO entries VALUES (?, ?, ?) ON CONFLICT (name)"
+            " DO UPDATE SET value = excluded.value, used = excluded.used",
+            [(name, value, now) for name, value in entries.items()],
+        )
+        self._make_room(connection)
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
         """Delete what was used least recently while the file is over its bound.
@@ -101,6 +116,14 @@ class SqliteEntries:
                 " (SELECT name FROM entries ORDER BY used LIMIT ?)",
                 (_EVICTED_AT_ONCE,),
             )
+
+
+def _found(connection: sqlite3.Connection, name: str) -> tuple[bytes | None, object]:
+    """Return (value, time of use) of an entry, None for the value if there is none."""
+    found = connection.execute("SELECT value, used FROM entries WHERE name = ?", (name,)).fetchone()
+    value, used = found or (None, None)
+    # sqlite keeps any type anywhere; we have put bytes
+    return (value if isinstance(value, bytes) else None), used
 
 
 def _bytes_in_use(connection: sqlite3.Connection) -> int:

@@ -51,6 +51,19 @@ class TieredEntries:
             self._seen_far.update(dict.fromkeys(entries))
         await self._near.put(entries)
 
+    async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
+        """Put `new` if `old` is what is far; if that fails, what is near is this process's own."""
+        try:
+            swapped = await self._far.swap(name, old, new)
+        except StoreFailedError:
+            self._seen_far.clear()
+        else:
+            if not swapped:
+                return False
+            self._seen_far[name] = None
+        await self._near.put({name: new})
+        return True
+
     async def close(self) -> None:
         """Let go of both."""
         await self._near.close()
@@ -59,8 +72,8 @@ class TieredEntries:
     async def _from_far(self, name: str, near: bytes | None) -> bytes | None:
         try:
             far = await self._far.get(name)
-            if far is None and near is not None:
-                await self._far.put({name: near})
+            if far is None and near is not None and not await self._far.swap(name, None, near):
+                far = await self._far.get(name)  # another has put it back, and maybe more
         except StoreFailedError:
             self._seen_far.clear()  # whatever it had may be lost
             return near

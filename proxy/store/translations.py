@@ -7,8 +7,8 @@ Three kinds, each in a name space of its own:
 - `s:<upstream>:<repository>@<digest>` holds a document of the upstream.
 
 What is under `k:` and `s:` is the same whoever puts it. Under `d:` the sources that are known
-become more; of two processes that add one at the same instant, one may undo the other. So each
-pull by a key makes sure that its own source is there.
+become more: so it is put only over what it was made of, and made anew if that was another's. What
+was evicted has lost its sources: so each pull by a key makes sure that its own is there.
 
 The rules version is part of the hash: after a change of the rules what was made before is no
 longer found by key, while whoever was told its digest still finds it.
@@ -16,7 +16,6 @@ longer found by key, while whoever was told its digest still finds it.
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -80,7 +79,7 @@ class Translations:
             sources=(),
         )
         if lead.source not in translation.sources:
-            await self._keep(found, {})
+            await self._keep(found, anew=False)
         return found
 
     async def get_by_digest(self, repository: Repository, digest: Digest) -> Translation | None:
@@ -102,7 +101,8 @@ class Translations:
             translation.children,
             translation.left_out,
         )
-        await self._keep(translation, {self._key_name(key): _encode(lead)})
+        await self._keep(translation, anew=True)
+        await self._entries.put({self._key_name(key): _encode(lead)})
 
     async def keep(self, translation: Translation) -> None:
         """Keep `translation` under its digest alone: whoever has a key finds nothing of it."""
@@ -120,18 +120,27 @@ class Translations:
         """Let go of files and connections."""
         await self._entries.close()
 
-    async def _keep(self, translation: Translation, leads: Mapping[str, bytes]) -> None:
-        """Keep a translation and what leads to it, its source in front of those known before."""
+    async def _keep(self, translation: Translation, *, anew: bool) -> None:
+        """Keep a translation under its digest, its source in front of those known before.
+
+        Unless `anew`, one of which this source is known is left as it is.
+        """
         repository, digest, source = translation.repository, translation.digest, translation.source
         name = self._name("d", repository, digest)
         async with self._keeping.setdefault(name, asyncio.Lock()):
-            known = await self.reread_by_digest(repository, digest)
-            others = () if known is None else known.sources
-            if not leads and source in others:
-                return
-            sources = (source, *(one for one in others if one != source))[:_MOST_SOURCES]
-            kept = msgspec.structs.replace(translation, sources=sources)
-            await self._entries.put({name: _encode(kept), **leads})
+            # Of all who try at the same instant one succeeds: so it is the turn of each.
+            for _ in range(_MOST_SOURCES):
+                value = await self._entries.reread(name)
+                known = _translation(value, repository, digest)
+                others = () if known is None else known.sources
+                if source in others and not anew:
+                    return
+                sources = (source, *(one for one in others if one != source))[:_MOST_SOURCES]
+                kept = _encode(msgspec.structs.replace(translation, sources=sources))
+                if await self._entries.swap(name, value, kept):
+                    return
+            # It can be written but not read, or who knows. Told must be what is kept.
+            await self._entries.put({name: kept})
 
     def _key_name(self, key: TranslationKey) -> str:
         fields = msgspec.structs.astuple(key)

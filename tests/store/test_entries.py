@@ -85,6 +85,36 @@ async def test_put__replaces(entries: Entries) -> None:
         assert value == await entries.get("a")
 
 
+async def test_swap__only_over_what_is_there(entries: Entries) -> None:
+    """A name is put over what is known to be there, or over nothing, and not over anything else."""
+    swapped = [
+        await entries.swap("a", b"1", b"2"),
+        await entries.swap("a", None, b"1"),
+        await entries.swap("a", None, b"2"),
+        await entries.swap("a", b"0", b"2"),
+        await entries.swap("a", b"1", b"\x00\xff"),
+        await entries.swap("a", b"\x00\xff", b""),
+        await entries.swap("a", b"", b"4"),
+    ]
+
+    assert [False, True, False, False, True, True, True] == swapped
+    assert b"4" == await entries.get("a")
+
+
+async def test_swap__at_once(entries: Entries) -> None:
+    """Of many who add to a value at the same instant nobody undoes another."""
+
+    async def add(number: int) -> None:
+        swapped = False
+        while not swapped:
+            old = await entries.reread("a")
+            swapped = await entries.swap("a", old, (old or b"") + bytes([number]))
+
+    await asyncio.gather(*(add(number) for number in range(20)))
+
+    assert list(range(20)) == sorted(await entries.get("a") or b"")
+
+
 async def test_put__at_once(entries: Entries) -> None:
     """Calls that run at the same time do not disturb each other."""
     await asyncio.gather(*(entries.put({str(n): bytes([n]) * 9}) for n in range(60)))

@@ -212,6 +212,16 @@ async def test_get__garbage() -> None:
     assert 4 == it.events.count(("redis", "error"))
 
 
+async def test_swap__over_garbage() -> None:
+    """A value that is not what was written is nothing, and can be replaced."""
+    it = Setting()
+    await it.fragile.put({"a": b"not sealed"})
+
+    assert await it.store.swap("a", None, b"1")
+    assert not await it.store.swap("a", None, b"2")
+    assert b"1" == await it.store.get("a")
+
+
 async def test_get__a_value_that_stands_under_another_name() -> None:
     """Where two whole values have changed places, neither is taken for the other."""
     it = Setting()

@@ -61,6 +61,21 @@ async def test_ttl__slides_on_use(redis_server: Peer) -> None:
     assert (10, 1000) == (before, after)
 
 
+async def test_swap__lives_as_long(redis_server: Peer) -> None:
+    """What is put in the place of nothing, or of something, has the time to live of all."""
+    url = f"redis://{redis_server.address}/0"
+    plain = redis.asyncio.Redis.from_url(url)
+    lives = []
+    async with opened(url, ttl=1000) as entries:
+        for old, new in ((None, b"1"), (b"1", b"2")):
+            await entries.swap("a", old, new)
+            lives.append(await plain.ttl(PREFIX + "a"))
+            await plain.expire(PREFIX + "a", 10)
+    await plain.aclose()
+
+    assert [1000, 1000] == lives
+
+
 async def test_failure__down() -> None:
     """What cannot be reached fails with a word that holds no secret."""
     async with opened(f"redis://user:secret@127.0.0.1:{free_port()}/0") as entries:
@@ -288,6 +303,8 @@ async def test_connect__cluster(tmp_path: Path) -> None:
             await entries.put(values)
 
             assert values == {name: await entries.get(name) for name in values}
+            assert await entries.swap("name1", b"\x01", b"more")
+            assert b"more" == await entries.get("name1")
 
 
 @pytest.mark.parametrize(

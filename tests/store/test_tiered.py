@@ -152,6 +152,39 @@ async def test_reread__what_others_have_put() -> None:
     assert [b"2", b"2"] == [await it.tiers.get("a"), await it.tiers.reread("a")]
 
 
+async def test_swap__what_is_far_counts() -> None:
+    """A nearer copy that is old does not let anything be put over what others have put."""
+    it = Setting()
+    await it.tiers.put({"a": b"1"})
+    await it.guarded.put({"a": b"2"})
+
+    assert not await it.tiers.swap("a", b"1", b"3")
+    assert await it.tiers.swap("a", b"2", b"3")
+    assert (b"3", [b"3"]) == (await it.near.get("a"), await it.held("a"))
+    it.far.fails = True
+
+    assert await it.tiers.swap("a", b"3", b"4")
+    assert b"4" == await it.near.get("a")
+
+
+async def test_get__what_is_put_back_undoes_nothing() -> None:
+    """What the durable store lost is put back, unless another has put more there meanwhile."""
+    it = Setting()
+    await it.tiers.put({"a": b"1"})
+    await it.far.close()
+    it.now += 301
+
+    class Overtaken(GuardedEntries):
+        async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
+            await self.put({name: b"more"})
+            return await super().swap(name, old, new)
+
+    tiers = TieredEntries(it.near, Overtaken(it.far, "redis"))
+
+    assert b"more" == await tiers.get("a")
+    assert [b"more", b"more"] == [*await it.held("a"), await it.near.get("a")]
+
+
 async def test_close__both() -> None:
     """Closing lets go of both."""
     near, far = Counting(), Counting()

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import TYPE_CHECKING
+
+import pytest
 
 from proxy.manifest.image import ImageManifest
 from proxy.manifest.parse import parse
 from proxy.spec.descriptor import Platform
 from proxy.spec.digest import digest_of
 from proxy.spec.media_types import MediaType
+from proxy.store.durable import open_durable
 from proxy.store.memory import MemoryEntries
 from proxy.store.record import CREATED_BY
+from proxy.store.tiered import TieredEntries
 from proxy.store.translations import RULES_VERSION, Translations
 from proxy.translate.docker_oci import translate_image
 from proxy.translate.index import Child, child_type, translate_index
 from proxy.translate.to_schema1 import to_schema1
 from tests.running import KEY
 from tests.store.contract import APP, OTHER, by_digest, key_of, translation_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
 
 
 async def test_get__made_by_other_rules() -> None:
@@ -86,6 +95,59 @@ async def test_put__sources_of_one_result_at_the_same_instant() -> None:
         *(store.put(key_of(source=one), translation_of(source=one)) for one in sources)
     )
     found = await store.get_by_digest(APP, translation_of().digest)
+
+    assert found is not None
+    assert sorted(sources) == sorted(found.sources)
+
+
+async def test_put__sources_of_one_result_from_two_processes() -> None:
+    """Two that share their entries and add a source at the same instant both have theirs known."""
+
+    class Overtaken(MemoryEntries):
+        """Entries of two; the other comes between what one reads and what it puts."""
+
+        def __init__(self) -> None:
+            super().__init__(1 << 20)
+            self.overtake: list[Coroutine[None, None, None]] = []
+
+        async def reread(self, name: str) -> bytes | None:
+            value = await self.get(name)
+            while self.overtake:
+                await self.overtake.pop()
+            return value
+
+    entries = Overtaken()
+    store, other = Translations(entries), Translations(entries)
+    first, second, third = (digest_of(b"%d" % number) for number in range(3))
+    await store.put(key_of(source=first), translation_of(source=first))
+    entries.overtake = [other.put(key_of(source=second), translation_of(source=second))]
+    await store.put(key_of(source=third), translation_of(source=third))
+    found = await store.get_by_digest(APP, translation_of().digest)
+
+    assert found is not None
+    assert (third, second, first) == found.sources
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("redis", marks=pytest.mark.peer)])
+async def test_put__sources_from_replicas_that_race(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Of replicas with a durable store in common none undoes what another adds meanwhile."""
+    url = f"sqlite:///{tmp_path}/store.db"
+    if kind == "redis":
+        url = f"redis://{request.getfixturevalue('redis_server').address}/0"
+    durable = [open_durable(url, max_bytes=1 << 20, ttl=60, timeout=5)[1] for _ in range(4)]
+    stores = [Translations(TieredEntries(MemoryEntries(1 << 20), one)) for one in durable]
+    sources = [digest_of(b"%d" % number) for number in range(24)]
+    await asyncio.gather(
+        *(
+            stores[number % 4].put(key_of(source=one), translation_of(source=one))
+            for number, one in enumerate(sources)
+        )
+    )
+    found = await stores[0].reread_by_digest(APP, translation_of().digest)
+    for store in stores:
+        await store.close()
 
     assert found is not None
     assert sorted(sources) == sorted(found.sources)
