@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from proxy.spec.media_types import MediaType
 from tests.engines.docker_1_8 import Docker191
 from tests.images import make_image, make_index, push, verify_schema1
 from tests.peers import free_port, require_peer
 from tests.peers import running as running_peer
-from tests.processes import Served, serving
+from tests.processes import Served, serving, telling
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     import aiohttp
@@ -174,6 +180,95 @@ async def test_redis__what_was_told_without_it_is_written_once_it_is_up(
             # Another image, so that the first one's replica notices that redis is away.
             await push(registry, "lib/app", str(number + 2), make_image(layers=number + 2))
             await pull(http, one, str(number + 2))
+
+
+async def refuse_writes(client: Redis, directory: Path) -> None:
+    """Let redis fail to save itself, which it does on a full disk: it then answers MISCONF."""
+    await asyncio.to_thread((directory / "dump.rdb").mkdir)
+    await save(client, "err")
+
+
+async def save(client: Redis, outcome: str) -> None:
+    """Let redis save itself, and wait for how that ends."""
+    await client.bgsave()
+    async with asyncio.timeout(15):
+        while True:
+            found = await client.info("persistence")
+            if (0, outcome) == (found["rdb_bgsave_in_progress"], found["rdb_last_bgsave_status"]):
+                return
+            await asyncio.sleep(0.02)  # redis tells nobody
+
+
+async def fill(client: Redis, _: Path) -> None:
+    """Leave redis no memory."""
+    await client.config_set("maxmemory-policy", "noeviction")
+    await client.config_set("maxmemory", "1")
+
+
+async def mend(client: Redis, directory: Path) -> None:
+    """Let redis take writes again."""
+    await client.config_set("maxmemory", "0")
+    await asyncio.to_thread(shutil.rmtree, directory / "dump.rdb", ignore_errors=True)
+    await save(client, "ok")
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("refuse", [refuse_writes, fill], ids=["MISCONF", "OOM"])
+async def test_redis__refuses_writes(
+    registry: Registry,
+    http: aiohttp.ClientSession,
+    tmp_path: Path,
+    refuse: Callable[[Redis, Path], Awaitable[None]],
+) -> None:
+    """A redis that takes no writes is read; pulls go on, told and counted, and it is used again."""
+    await push(registry, "lib/app", "1", IMAGE)
+    await push(registry, "lib/app", "2", make_image(layers=2))
+    directory, port = tmp_path / "redis", free_port()
+    await asyncio.to_thread(directory.mkdir)
+    command = [require_peer("redis-server"), "--bind", "127.0.0.1", "--port", str(port)]
+    peer = running_peer([*command, "--save", "3600 1000000"], port, directory)
+    cache = {"store": f"redis://127.0.0.1:{port}/0"}
+    await asyncio.to_thread(peer.__enter__)
+    try:
+        async with (
+            Redis.from_url(cache["store"]) as client,
+            telling(tmp_path, registry.url, cache=cache) as served,
+            serving(tmp_path, registry.url, cache={**cache, "memory": 0}) as other,
+        ):
+            before = await pull(http, served)
+            await refuse(client, directory)
+            with pytest.raises(ResponseError):
+                await client.set("a", "1")
+            for _ in range(5):
+                _, body, digest = await pull(http, served, "2")
+
+                assert (200, body, digest) == await pull(http, served, digest)
+            # What redis has it still gives, to whoever has it nowhere else.
+            assert before == await pull(http, other, before[2]) == await pull(http, other)
+            assert 404 == (await pull(http, other, digest))[0]
+            ready = await (await http.get(f"{served.admin}/readyz")).text()
+
+            assert "redis can be read, not written; the log tells why" in ready
+            metrics = await (await http.get(f"{served.admin}/metrics")).text()
+            counted = re.search(r'regshim_store_errors_total{tier="redis"} (.*)', metrics)
+
+            assert counted is not None
+            assert 0 < float(counted[1]) <= 5  # the breaker spares it the rest
+            await mend(client, directory)
+            # The breaker may leave it alone for some seconds yet.
+            async with asyncio.timeout(15):
+                while (await pull(http, other, digest))[0] != 200:
+                    await pull(http, served, "2")
+                    await asyncio.sleep(0.2)
+            await served.stop()
+            assert served.process.stderr is not None
+            lines = (await served.process.stderr.read()).splitlines()
+    finally:
+        await asyncio.to_thread(peer.__exit__, None, None, None)
+    told = [line for line in map(json.loads, lines) if line["event"] == "store failed"]
+
+    assert 1 == len(told)
+    assert "redis" == told[0]["store"]
 
 
 async def test_engine__pulls_by_digest_after_a_restart(registry: Registry, tmp_path: Path) -> None:
