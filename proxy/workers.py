@@ -91,6 +91,12 @@ class Supervisor:
             self._accepted = directory / "config"
             self._write(self._reloader.config).replace(self._accepted)
             environment = os.environ | {MULTIPROCESS_DIRECTORY: str(directory)}
+            if self._reloader.config.cache.store is None:
+                _log.warning(
+                    "workers share no store",
+                    missing="cache.store",
+                    reason="a translated digest that one has told is unknown to the others",
+                )
             beside = [
                 asyncio.create_task(self._reloader.run()),
                 asyncio.create_task(self._end(listen.grace)),
@@ -151,13 +157,21 @@ class Supervisor:
         clock = asyncio.get_running_loop().time
         pause = _FIRST_PAUSE
         while True:
-            began = clock()
-            code = await self._run_once(number, environment)
+            began, failed = clock(), None
+            try:
+                code = await self._run_once(number, environment)
+            except OSError as error:
+                # No memory, process or descriptor is left, now: the other workers serve on.
+                code, failed = 0, error
             if self._stopping.asked.is_set():
                 return int(code not in _ENDED_WELL)
             lived = clock() - began
             pause = _FIRST_PAUSE if lived > _LIVED_LONG else min(pause * 2, _LONGEST_PAUSE)
-            _log.error("worker died", worker=number, code=code, lived=round(lived), again_in=pause)
+            tell = _log.bind(worker=number, again_in=pause)
+            if failed is None:
+                tell.error("worker died", code=code, lived=round(lived))
+            else:
+                tell.error("worker not started", reason=str(failed))
             try:
                 async with asyncio.timeout(pause):
                     await self._stopping.asked.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from proxy.spec.media_types import MediaType
 from proxy.workers import _send
 from tests.certificates import Authority, certificate_expiry, listen
 from tests.images import make_image, push, verify_schema1
@@ -80,6 +82,30 @@ async def test_workers__one_key_one_count(registry: Registry, tmp_path: Path) ->
     assert all(line in text for text in counts)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+async def test_workers__digest_that_one_told(
+    registry: Registry, tmp_path: Path, *, shared: bool
+) -> None:
+    """Every worker serves a digest that one told, if they share a store; else a line warns."""
+    await push(registry, "lib/app", "1", make_image())
+    cache = {"store": f"sqlite:///{tmp_path}/t.db"} if shared else {}
+    async with telling(tmp_path, registry.url, listen={"workers": WORKERS}, cache=cache) as served:
+        await ready(served)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(served.url + TAG, headers={"Accept": MediaType.SCHEMA2}) as reply,
+        ):
+            told = reply.headers["Docker-Content-Digest"]
+        by_digest = served.url + TAG.replace("/1", f"/{told}")
+        statuses = {(await ask(by_digest))[0] for _ in range(40)}
+        await served.stop()
+        assert served.process.stderr is not None
+        log = await served.process.stderr.read()
+
+    assert ({200} if shared else {200, 404}) == statuses
+    assert shared is (b"workers share no store" not in log)
+
+
 async def test_workers__one_status_page(registry: Registry, tmp_path: Path) -> None:
     """Whichever worker draws the page, it has the pulls of all, and the one list of all."""
     await push(registry, "lib/app", "1", make_image())
@@ -131,6 +157,27 @@ async def test_workers__one_that_keeps_dying_is_given_longer_pauses(
 
     assert [1.0, 2.0, 1.0] == [line["again_in"] for line in died]
     assert died[0]["worker"] == died[1]["worker"] != died[2]["worker"]
+
+
+async def test_workers__one_that_cannot_be_started(registry: Registry, tmp_path: Path) -> None:
+    """While the system gives no new process, the others serve on; it is tried until it does."""
+    await push(registry, "lib/app", "1", make_image())
+    async with telling(tmp_path, registry.url, listen={"workers": WORKERS}) as served:
+        await ready(served)
+        victim, other = workers_of(served)
+        soft, hard = resource.prlimit(served.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(served.pid, resource.RLIMIT_NOFILE, (3, hard))
+        os.kill(victim, signal.SIGKILL)
+        told = [await served.line("worker not started") for _ in range(2)]
+        status, _ = await ask(served.url + TAG)
+        left = workers_of(served)
+        resource.prlimit(served.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        await ready(served)
+        code = await served.stop()
+
+    assert [2.0, 4.0] == [line["again_in"] for line in told]  # it died before that
+    assert "open files" in told[0]["reason"]
+    assert (200, [other], 0) == (status, left, code)
 
 
 async def test_workers__drained_on_sigterm(registry: Registry, tmp_path: Path) -> None:
