@@ -31,10 +31,11 @@ class Entries(Protocol):
         """Keep these entries, replacing what was there. When this returns, they are kept."""
         ...
 
-    async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
-        """Put `new` under `name` if `old` is what is there, None for nothing; tell whether it was.
+    async def swap(self, name: str, old: bytes | None, entries: Mapping[str, bytes]) -> bool:
+        """Put these if `old` is what is under `name`, None for nothing; tell whether it was.
 
-        Nobody who shares these entries comes between.
+        Nobody who shares these entries comes between. `name` is one of them; what is put beside it
+        may be kept in any case.
         """
         ...
 

@@ -121,25 +121,26 @@ class GuardedEntries:
 
     async def put(self, entries: Mapping[str, bytes]) -> None:
         """Keep these entries; when this returns, the store has them."""
-        sealed = {name: _seal(name, value) for name, value in entries.items()}
+        sealed = _sealed(entries)
         await self._try(self._writing, lambda: self._entries.put(sealed))
 
-    async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
-        """Put `new` if `old` is what is there; a value that is not what was written is nothing."""
-        sealed = None if old is None else _seal(name, old)
-        return await self._try(self._writing, lambda: self._swap(name, sealed, _seal(name, new)))
+    async def swap(self, name: str, old: bytes | None, entries: Mapping[str, bytes]) -> bool:
+        """Put these entries if `old` is what is under `name`; what was not written is nothing."""
+        there = None if old is None else _seal(name, old)
+        sealed = _sealed(entries)
+        return await self._try(self._writing, lambda: self._swap(name, there, sealed))
 
     async def close(self) -> None:
         """Let go of files and connections."""
         await self._entries.close()
 
-    async def _swap(self, name: str, old: bytes | None, new: bytes) -> bool:
-        if await self._entries.swap(name, old, new):
+    async def _swap(self, name: str, old: bytes | None, entries: Mapping[str, bytes]) -> bool:
+        if await self._entries.swap(name, old, entries):
             return True
         there = None if old is not None else await self._entries.get(name)
         if there is None or _unseal(name, there) is not None:
             return False
-        return await self._entries.swap(name, there, new)
+        return await self._entries.swap(name, there, entries)
 
     async def _watch(self) -> None:
         while True:
@@ -182,6 +183,10 @@ class GuardedEntries:
             self._next_line = now + 60.0
             _log.warning("store failed", store=self._name, reason=reason, failures=self._failures)
             self._failures = 0
+
+
+def _sealed(entries: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name: _seal(name, value) for name, value in entries.items()}
 
 
 def _seal(name: str, value: bytes) -> bytes:

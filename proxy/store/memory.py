@@ -47,12 +47,12 @@ class MemoryEntries:
             else:
                 self._entries.pop(name, None)
 
-    async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
-        """Put `new` if `old` is what is there; one larger than the whole store is not kept."""
+    async def swap(self, name: str, old: bytes | None, entries: Mapping[str, bytes]) -> bool:
+        """Put these entries if `old` is what is under `name`."""
         entry = self._entries.get(name)
         if (None if entry is None else entry[1]) != old:
             return False
-        await self.put({name: new})
+        await self.put(entries)
         return True
 
     async def close(self) -> None:

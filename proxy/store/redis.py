@@ -54,26 +54,34 @@ class RedisEntries:
 
     async def put(self, entries: Mapping[str, bytes]) -> None:
         """Keep these entries."""
-        with failing():
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for name, value in entries.items():
-                    pipeline.set(PREFIX + name, value, ex=self._ttl)
-                kept = await pipeline.execute()
-        if not all(kept):
-            raise StoreFailedError("redis: did not say that it keeps what was put")
+        await self._put(entries)
 
-    async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
-        """Put `new` if `old` is what is there."""
+    async def swap(self, name: str, old: bytes | None, entries: Mapping[str, bytes]) -> bool:
+        """Put these entries if `old` is what is under `name`."""
+        if old is None:
+            return await self._put(entries, unless=name)
         with failing():
-            if old is None:
-                swapped = await self._client.set(PREFIX + name, new, ex=self._ttl, nx=True)
-            else:
-                swapped = await self._client.eval(_SWAP, 1, PREFIX + name, old, new, self._ttl)
-        return bool(swapped)
+            new = entries[name]
+            swapped = await self._client.eval(_SWAP, 1, PREFIX + name, old, new, self._ttl)
+        beside = {other: value for other, value in entries.items() if other != name}
+        return bool(swapped) and (not beside or await self._put(beside))
 
     async def close(self) -> None:
         """Close all connections."""
         await close(self._client)
+
+    async def _put(self, entries: Mapping[str, bytes], *, unless: str | None = None) -> bool:
+        """Keep these entries; False if there is something under the name `unless`."""
+        with failing():
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for name, value in entries.items():
+                    pipeline.set(PREFIX + name, value, ex=self._ttl, nx=name == unless)
+                answers = await pipeline.execute()
+        kept = dict(zip(entries, map(bool, answers), strict=True))
+        put = unless is None or kept.pop(unless)
+        if not all(kept.values()):
+            raise StoreFailedError("redis: did not say that it keeps what was put")
+        return put
 
 
 def connect(url: str, *, timeout: float) -> Client:

@@ -57,9 +57,11 @@ class SqliteEntries:
         """Keep these entries; they are in the file when this returns."""
         await self._writing.use(lambda connection: self._put(connection, entries))
 
-    async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
-        """Put `new` if `old` is what is there; it is in the file when this returns."""
-        return await self._writing.use(lambda connection: self._swap(connection, name, old, new))
+    async def swap(self, name: str, old: bytes | None, entries: Mapping[str, bytes]) -> bool:
+        """Put these entries if `old` is what is under `name`."""
+        return await self._writing.use(
+            lambda connection: self._swap(connection, name, old, entries)
+        )
 
     async def close(self) -> None:
         """Close the file."""
@@ -84,14 +86,18 @@ class SqliteEntries:
             self._write(connection, entries)
 
     def _swap(
-        self, connection: sqlite3.Connection, name: str, old: bytes | None, new: bytes
+        self,
+        connection: sqlite3.Connection,
+        name: str,
+        old: bytes | None,
+        entries: Mapping[str, bytes],
     ) -> bool:
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             value, _ = _found(connection, name)
             if value != old:
                 return False
-            self._write(connection, {name: new})
+            self._write(connection, entries)
             return True
 
     def _write(self, connection: sqlite3.Connection, entries: Mapping[str, bytes]) -> None:

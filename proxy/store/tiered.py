@@ -51,17 +51,17 @@ class TieredEntries:
             self._seen_far.update(dict.fromkeys(entries))
         await self._near.put(entries)
 
-    async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
-        """Put `new` if `old` is what is far; if that fails, what is near is this process's own."""
+    async def swap(self, name: str, old: bytes | None, entries: Mapping[str, bytes]) -> bool:
+        """Put these entries if `old` is far under `name`; if far fails, what is near is our own."""
         try:
-            swapped = await self._far.swap(name, old, new)
+            swapped = await self._far.swap(name, old, entries)
         except StoreFailedError:
             self._seen_far.clear()
         else:
             if not swapped:
                 return False
-            self._seen_far[name] = None
-        await self._near.put({name: new})
+            self._seen_far.update(dict.fromkeys(entries))
+        await self._near.put(entries)
         return True
 
     async def close(self) -> None:
@@ -72,7 +72,11 @@ class TieredEntries:
     async def _from_far(self, name: str, near: bytes | None) -> bytes | None:
         try:
             far = await self._far.get(name)
-            if far is None and near is not None and not await self._far.swap(name, None, near):
+            if (
+                far is None
+                and near is not None
+                and not await self._far.swap(name, None, {name: near})
+            ):
                 far = await self._far.get(name)  # another has put it back, and maybe more
         except StoreFailedError:
             self._seen_far.clear()  # whatever it had may be lost

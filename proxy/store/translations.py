@@ -16,6 +16,7 @@ longer found by key, while whoever was told its digest still finds it.
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -79,7 +80,7 @@ class Translations:
             sources=(),
         )
         if lead.source not in translation.sources:
-            await self._keep(found, anew=False)
+            await self._keep(found, {})
         return found
 
     async def get_by_digest(self, repository: Repository, digest: Digest) -> Translation | None:
@@ -101,8 +102,7 @@ class Translations:
             translation.children,
             translation.left_out,
         )
-        await self._keep(translation, anew=True)
-        await self._entries.put({self._key_name(key): _encode(lead)})
+        await self._keep(translation, {self._key_name(key): _encode(lead)})
 
     async def keep(self, translation: Translation) -> None:
         """Keep `translation` under its digest alone: whoever has a key finds nothing of it."""
@@ -120,11 +120,8 @@ class Translations:
         """Let go of files and connections."""
         await self._entries.close()
 
-    async def _keep(self, translation: Translation, *, anew: bool) -> None:
-        """Keep a translation under its digest, its source in front of those known before.
-
-        Unless `anew`, one of which this source is known is left as it is.
-        """
+    async def _keep(self, translation: Translation, leads: Mapping[str, bytes]) -> None:
+        """Keep a translation and what leads to it, its source in front of those known before."""
         repository, digest, source = translation.repository, translation.digest, translation.source
         name = self._name("d", repository, digest)
         async with self._keeping.setdefault(name, asyncio.Lock()):
@@ -133,14 +130,14 @@ class Translations:
                 value = await self._entries.reread(name)
                 known = _translation(value, repository, digest)
                 others = () if known is None else known.sources
-                if source in others and not anew:
+                if not leads and source in others:
                     return
                 sources = (source, *(one for one in others if one != source))[:_MOST_SOURCES]
                 kept = _encode(msgspec.structs.replace(translation, sources=sources))
-                if await self._entries.swap(name, value, kept):
+                if await self._entries.swap(name, value, {name: kept, **leads}):
                     return
             # It can be written but not read, or who knows. Told must be what is kept.
-            await self._entries.put({name: kept})
+            await self._entries.put({name: kept, **leads})
 
     def _key_name(self, key: TranslationKey) -> str:
         fields = msgspec.structs.astuple(key)

@@ -59,10 +59,10 @@ class _Answers:
     async def put(self, entries: Mapping[str, bytes]) -> None:
         self.kept += entries.values()
 
-    async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
-        assert name
+    async def swap(self, name: str, old: bytes | None, entries: Mapping[str, bytes]) -> bool:
+        assert name in entries
         assert old == self._content
-        self.kept.append(new)
+        self.kept += entries.values()
         return True
 
     async def close(self) -> None:

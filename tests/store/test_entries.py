@@ -88,17 +88,24 @@ async def test_put__replaces(entries: Entries) -> None:
 async def test_swap__only_over_what_is_there(entries: Entries) -> None:
     """A name is put over what is known to be there, or over nothing, and not over anything else."""
     swapped = [
-        await entries.swap("a", b"1", b"2"),
-        await entries.swap("a", None, b"1"),
-        await entries.swap("a", None, b"2"),
-        await entries.swap("a", b"0", b"2"),
-        await entries.swap("a", b"1", b"\x00\xff"),
-        await entries.swap("a", b"\x00\xff", b""),
-        await entries.swap("a", b"", b"4"),
+        await entries.swap("a", b"1", {"a": b"2"}),
+        await entries.swap("a", None, {"a": b"1"}),
+        await entries.swap("a", None, {"a": b"2"}),
+        await entries.swap("a", b"0", {"a": b"2"}),
+        await entries.swap("a", b"1", {"a": b"\x00\xff"}),
+        await entries.swap("a", b"\x00\xff", {"a": b""}),
+        await entries.swap("a", b"", {"a": b"4"}),
     ]
 
     assert [False, True, False, False, True, True, True] == swapped
     assert b"4" == await entries.get("a")
+
+
+async def test_swap__with_more_beside_it(entries: Entries) -> None:
+    """What is put beside the name is kept as well, over nothing and over something."""
+    for old, new in ((None, b"1"), (b"1", b"2")):
+        assert await entries.swap("a", old, {"a": new, "b": new})
+        assert (new, new) == (await entries.get("a"), await entries.get("b"))
 
 
 async def test_swap__at_once(entries: Entries) -> None:
@@ -108,7 +115,7 @@ async def test_swap__at_once(entries: Entries) -> None:
         swapped = False
         while not swapped:
             old = await entries.reread("a")
-            swapped = await entries.swap("a", old, (old or b"") + bytes([number]))
+            swapped = await entries.swap("a", old, {"a": (old or b"") + bytes([number])})
 
     await asyncio.gather(*(add(number) for number in range(20)))
 

@@ -217,8 +217,8 @@ async def test_swap__over_garbage() -> None:
     it = Setting()
     await it.fragile.put({"a": b"not sealed"})
 
-    assert await it.store.swap("a", None, b"1")
-    assert not await it.store.swap("a", None, b"2")
+    assert await it.store.swap("a", None, {"a": b"1"})
+    assert not await it.store.swap("a", None, {"a": b"2"})
     assert b"1" == await it.store.get("a")
 
 

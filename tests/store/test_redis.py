@@ -68,7 +68,7 @@ async def test_swap__lives_as_long(redis_server: Peer) -> None:
     lives = []
     async with opened(url, ttl=1000) as entries:
         for old, new in ((None, b"1"), (b"1", b"2")):
-            await entries.swap("a", old, new)
+            await entries.swap("a", old, {"a": new})
             lives.append(await plain.ttl(PREFIX + "a"))
             await plain.expire(PREFIX + "a", 10)
     await plain.aclose()
@@ -303,7 +303,7 @@ async def test_connect__cluster(tmp_path: Path) -> None:
             await entries.put(values)
 
             assert values == {name: await entries.get(name) for name in values}
-            assert await entries.swap("name1", b"\x01", b"more")
+            assert await entries.swap("name1", b"\x01", {"name1": b"more"})
             assert b"more" == await entries.get("name1")
 
 

@@ -158,12 +158,12 @@ async def test_swap__what_is_far_counts() -> None:
     await it.tiers.put({"a": b"1"})
     await it.guarded.put({"a": b"2"})
 
-    assert not await it.tiers.swap("a", b"1", b"3")
-    assert await it.tiers.swap("a", b"2", b"3")
+    assert not await it.tiers.swap("a", b"1", {"a": b"3"})
+    assert await it.tiers.swap("a", b"2", {"a": b"3"})
     assert (b"3", [b"3"]) == (await it.near.get("a"), await it.held("a"))
     it.far.fails = True
 
-    assert await it.tiers.swap("a", b"3", b"4")
+    assert await it.tiers.swap("a", b"3", {"a": b"4"})
     assert b"4" == await it.near.get("a")
 
 
@@ -175,9 +175,9 @@ async def test_get__what_is_put_back_undoes_nothing() -> None:
     it.now += 301
 
     class Overtaken(GuardedEntries):
-        async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
+        async def swap(self, name: str, old: bytes | None, entries: Mapping[str, bytes]) -> bool:
             await self.put({name: b"more"})
-            return await super().swap(name, old, new)
+            return await super().swap(name, old, entries)
 
     tiers = TieredEntries(it.near, Overtaken(it.far, "redis"))
 
