@@ -72,7 +72,7 @@ class SqliteEntries:
         value, used = _found(connection, name)
         if value is None:
             return None
-        if not isinstance(used, int) or self._clock() - used > _USE_IS_WORTH_WRITING:
+        if not isinstance(used, int) or abs(self._clock() - used) > _USE_IS_WORTH_WRITING:
             # Busy or read-only: it can be read all the same, and is written down next time.
             with suppress(sqlite3.OperationalError), impatient(connection):
                 connection.execute(
@@ -107,21 +107,27 @@ class SqliteEntries:
             " DO UPDATE SET value = excluded.value, used = excluded.used",
             [(name, value, now) for name, value in entries.items()],
         )
-        self._make_room(connection)
+        self._make_room(connection, now)
 
-    def _make_room(self, connection: sqlite3.Connection) -> None:
+    def _make_room(self, connection: sqlite3.Connection, now: int) -> None:
         """Delete what was used least recently while the file is over its bound.
 
-        A little at each put, which adds less: a large deletion would keep others waiting.
+        First what was used in the time to come: the clock has been set back since, and until it is
+        then again, what is put would go first. A little at each put, which adds less: a large
+        deletion would keep others waiting.
         """
         for _ in range(_STEPS_AT_ONCE):
             if _bytes_in_use(connection) <= self._max_bytes:
                 return
-            connection.execute(
-                "DELETE FROM entries WHERE name IN"
-                " (SELECT name FROM entries ORDER BY used LIMIT ?)",
-                (_EVICTED_AT_ONCE,),
-            )
+            if not _delete(connection, "WHERE used > ? ORDER BY used DESC", now):
+                _delete(connection, "ORDER BY used")
+
+
+def _delete(connection: sqlite3.Connection, which: str, *values: int) -> int:
+    """Delete a few entries, the first of those that `which` selects; return how many."""
+    few = f"SELECT name FROM entries {which} LIMIT {_EVICTED_AT_ONCE}"  # noqa: S608  ours
+    deleted = connection.execute(f"DELETE FROM entries WHERE name IN ({few})", values)  # noqa: S608
+    return deleted.rowcount
 
 
 def _found(connection: sqlite3.Connection, name: str) -> tuple[bytes | None, object]:

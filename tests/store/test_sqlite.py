@@ -107,6 +107,26 @@ async def test_size__bounded_by_last_use(tmp_path: Path) -> None:
     assert 1 not in kept
 
 
+@pytest.mark.parametrize("step", [-86400, -5 * 365 * 86400, 86400])
+async def test_size__clock_that_is_set_right(tmp_path: Path, step: int) -> None:
+    """What was used in a time that never was goes before what is put now: that is kept."""
+    clock = Clock()
+    async with opened(tmp_path / "store.db", 1 << 20, clock) as entries:
+        for number in range(150):
+            clock.now += 60
+            await entries.put({str(number): bytes(10_000)})
+        clock.now += step
+        await entries.get("149")  # in use, so not of that time any more
+        for number in range(60):
+            clock.now += 1
+            await entries.put({f"new {number}": bytes(10_000)})
+
+            assert await entries.get(f"new {number}") is not None
+            assert await entries.get(f"new {max(0, number - 20)}") is not None
+
+        assert await entries.get("149") is not None
+
+
 async def test_size__one_entry_larger_than_the_bound(tmp_path: Path) -> None:
     """An entry that can never fit is let go again, and nothing hangs."""
     async with opened(tmp_path / "store.db", 100_000) as entries:
