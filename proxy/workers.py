@@ -205,8 +205,15 @@ class Supervisor:
 
 @contextmanager
 def _reserved(host: str, port: int) -> Iterator[None]:
-    """Hold a port for processes of this user, without listening on it."""
+    """Hold a port for processes of this user, without listening on it; OSError if it is taken.
+
+    By another supervisor of this user, too: the kernel would give half of the clients to each.
+    """
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as alone:
+        # As a server binds that shares with nobody; connections that are ending are no hindrance.
+        alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        alone.bind(address)
     with socket.socket(family, kind, protocol) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind(address)

@@ -373,6 +373,50 @@ async def test_workers__port_that_is_taken(tmp_path: Path, taken: str) -> None:
     assert b"in use" in errors
 
 
+@pytest.mark.parametrize("port", ["listen", "admin"])
+async def test_workers__port_of_another_supervisor(
+    registry: Registry, tmp_path: Path, port: str
+) -> None:
+    """A port that another one's workers share is taken: clients would come to either of them."""
+    async with serving(tmp_path, registry.url, listen={"workers": WORKERS}) as first:
+        second: dict[str, dict[str, object]] = {
+            "upstream": {"url": "http://127.0.0.1:1"},
+            "listen": {"port": free_port(), "workers": WORKERS},
+            "admin": {"port": free_port()},
+        }
+        second[port]["port"] = first.document[port]["port"]
+        config = tmp_path / "second.yaml"
+        config.write_text(json.dumps(second))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "proxy.server", str(config)), stderr=asyncio.subprocess.PIPE
+        )
+        try:
+            async with asyncio.timeout(20):
+                _, errors = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await process.communicate()
+        await ready(first)
+
+    assert 2 == process.returncode
+    assert b"in use" in errors
+
+
+async def test_workers__restarted_at_once(registry: Registry, tmp_path: Path) -> None:
+    """Connections that have just ended on it do not make a port a taken one."""
+    listen, admin = {"port": free_port(), "workers": WORKERS}, {"port": free_port()}
+    for _ in range(2):
+        async with serving(tmp_path, registry.url, listen=listen, admin=admin) as served:
+            await ready(served)
+            reader, writer = await served.connect()  # the proxy ends it, and keeps the port a while
+            writer.write(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n")
+            await reader.readline()
+
+            assert 0 == await served.stop()
+            writer.close()
+
+
 async def test_send__leaves_the_end_of_a_process_to_who_waits_for_it() -> None:
     """A process that has just ended keeps its code: nobody else asks for that."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", "raise SystemExit(7)")
