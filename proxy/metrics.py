@@ -4,7 +4,9 @@ Every label has a bounded set of values, whatever clients send: routes and metho
 engines are told by their first two version numbers and only if they are known.
 
 With several worker processes prometheus-client's multiprocess mode merges what they count: it
-is on where PROMETHEUS_MULTIPROC_DIR is set before this module is imported.
+is on where PROMETHEUS_MULTIPROC_DIR is set before this module is imported. Each keeps files there
+under its number as a worker, and whoever takes its place goes on with them: named by process, as
+the library does by itself, the files of all that ever died would be read with each look.
 """
 
 import os
@@ -14,12 +16,21 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    values,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 MULTIPROCESS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+# Set for a worker: its number.
+WORKER: Final = "REGSHIM_WORKER"
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
@@ -38,6 +49,9 @@ _OTHERS: Final = frozenset(
         "skopeo",
     }
 )
+
+if MULTIPROCESS_DIRECTORY in os.environ and WORKER in os.environ:
+    values.ValueClass = values.MultiProcessValue(lambda: os.environ[WORKER])  # type: ignore[no-untyped-call]
 
 
 class Metrics:

@@ -30,8 +30,9 @@ from proxy.config import Config
 from proxy.config_reading import load
 from proxy.errors import ConfigError
 from proxy.keyfile import load_or_create
+from proxy.metrics import WORKER
 from proxy.translate.jws import SigningKey
-from proxy.workers import WORKER, Supervisor, read_accepted, read_order
+from proxy.workers import Supervisor, read_accepted, read_order
 
 _UNUSABLE: Final = 2
 

@@ -27,15 +27,12 @@ from proxy.config import Config
 from proxy.errors import ConfigError
 from proxy.htpasswd import Htpasswd
 from proxy.log import set_level
-from proxy.metrics import MULTIPROCESS_DIRECTORY
+from proxy.metrics import MULTIPROCESS_DIRECTORY, WORKER
 from proxy.reloading import Follow, Reloader
 from proxy.scratch import scratch
 from proxy.stopping import CUT, Stopping
 from proxy.tls import load_certificate
 
-# Set for a worker: its number. A worker reads its order from its standard input, and ends when
-# that ends: its supervisor is gone, and another one may start beside it.
-WORKER: Final = "REGSHIM_WORKER"
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
 _LIVED_LONG: Final = 60.0
@@ -48,6 +45,9 @@ _log: Final = structlog.get_logger("regshim")
 
 class Order(NamedTuple):
     """What a worker is told at its start: the signing key, PEM, and the config in effect.
+
+    It reads that from its standard input, and ends when that ends: its supervisor is gone, and
+    another one may start beside it.
 
     A key that is kept nowhere must be the same in all of them, or a client would see
     signatures change from pull to pull. In the file `accepted` is the config in effect from
@@ -197,9 +197,9 @@ class Supervisor:
         await process.wait()
         if process.stdin is not None:
             process.stdin.close()
-        # What it counted stays; what it had under way is over.
+        # What it counted stays, for the next one to go on with; what it had under way is over.
         forget: Callable[[int, str], None] = multiprocess.mark_process_dead
-        forget(process.pid, environment[MULTIPROCESS_DIRECTORY])
+        forget(number, environment[MULTIPROCESS_DIRECTORY])
         return process.returncode or 0
 
 

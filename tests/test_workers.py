@@ -42,6 +42,13 @@ def alive(pids: list[int]) -> list[int]:
     return [pid for pid, stat in states.items() if stat.exists() and " Z " not in stat.read_text()]
 
 
+def directory_of(worker: int) -> Path:
+    """Return where a worker and the others tell each other what they count."""
+    environment = Path(f"/proc/{worker}/environ").read_bytes().split(b"\0")
+    [found] = [line for line in environment if line.startswith(b"PROMETHEUS_MULTIPROC_DIR=")]
+    return Path(os.fsdecode(found.partition(b"=")[2]))
+
+
 async def ask(url: str) -> tuple[int, bytes]:
     """Ask on a connection of its own, as each engine does: the kernel picks the worker."""
     async with (
@@ -126,17 +133,23 @@ async def test_workers__one_status_page(registry: Registry, tmp_path: Path) -> N
 
 
 async def test_workers__dead_one_is_started_again(registry: Registry, tmp_path: Path) -> None:
-    """A worker that dies is replaced, while the other serves on."""
+    """A worker that dies is replaced, while the other serves on; what it counted goes on."""
     await push(registry, "lib/app", "1", make_image())
     async with serving(tmp_path, registry.url, listen={"workers": WORKERS}) as served:
         await ready(served)
+        statuses = [(await ask(served.url + TAG))[0] for _ in range(10)]
         before = workers_of(served)
         os.kill(before[0], signal.SIGKILL)
         await ready(served)
-        status, _ = await ask(served.url + TAG)
+        statuses += [(await ask(served.url + TAG))[0] for _ in range(10)]
+        _, counts = await ask(f"{served.admin}/metrics")
+        files = {file.name for file in directory_of(before[1]).glob("counter_*.db")}
 
-    assert 200 == status
+    assert [200] * 20 == statuses
     assert [] == alive(before[:1])
+    assert b'regshim_requests_total{method="GET",route="manifest",status="200"} 20.0' in counts
+    # One each, however often they die.
+    assert {f"counter_{number}.db" for number in range(WORKERS)} == files
 
 
 async def test_workers__one_that_keeps_dying_is_given_longer_pauses(

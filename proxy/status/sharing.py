@@ -2,20 +2,22 @@
 
 Each writes a small file of its own, some seconds after it counted, and reads those of the others
 when it is asked for the page. What a worker that died has written is shown until it is an hour
-old. What cannot be written or read is not shown: it is a picture, and no record.
+old, and then removed. What cannot be written or read is not shown: it is a picture, and no record.
 """
 
 import asyncio
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from proxy.later import Later
-from proxy.status.activity import Activity, Count
+from proxy.status.activity import MINUTES, Activity, Count
 
+_LONGEST_SHOWN: Final = MINUTES * 60
 _counts: Final = msgspec.json.Decoder(list[Count])
 
 
@@ -69,7 +71,11 @@ def _replace(file: Path, content: bytes) -> None:
 def _others(directory: Path) -> list[Count]:
     counts: list[Count] = []
     for file in directory.glob("activity-*.json"):
-        if file != _own(directory):
-            with contextlib.suppress(OSError, msgspec.MsgspecError):
+        if file == _own(directory):
+            continue
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            if time.time() - file.stat().st_mtime > _LONGEST_SHOWN:
+                file.unlink()
+            else:
                 counts += _counts.decode(file.read_bytes())
     return counts

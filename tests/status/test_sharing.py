@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -96,3 +97,15 @@ async def test_writing__while_it_serves(tmp_path: Path) -> None:
         assert [Count(MINUTE, "oci", "oci", "", 1)] == msgspec.json.decode(
             file.read_bytes(), type=list[Count]
         )
+
+
+async def test_counts__of_a_worker_that_died_long_ago(tmp_path: Path) -> None:
+    """A file in which nothing is of the last hour any more is removed."""
+    content = msgspec.json.encode([Count(MINUTE, "oci", "oci", "", 3)])
+    for name, age in (("activity-1.json", 3700), ("activity-2.json", 3500)):
+        (tmp_path / name).write_bytes(content)
+        os.utime(tmp_path / name, times=(time.time() - age,) * 2)
+
+    assert [Count(MINUTE, "oci", "oci", "", 3)] == await shared(tmp_path).counts()
+    left = await asyncio.to_thread(lambda: list(tmp_path.iterdir()))
+    assert ["activity-2.json"] == [file.name for file in left]
