@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from typing import Any, Literal, TextIO, cast
+from typing import Any, Literal, Protocol, TextIO, cast
 
 import structlog
 
@@ -21,6 +21,16 @@ def _printable(
     return {
         name: printable(value) if isinstance(value, str) else value for name, value in event.items()
     }
+
+
+class Lines(Protocol):
+    """Where lines are written to; it fails nobody."""
+
+    def write(self, text: str, /) -> object:
+        """Write a line."""
+
+    def flush(self) -> None:
+        """Let it be written now."""
 
 
 def _in_colour() -> bool:
@@ -46,8 +56,13 @@ class _Logger(structlog.make_filtering_bound_logger(logging.NOTSET)):  # type: i
     """The class of every logger. They are made once and kept: its base changes with the level."""
 
 
-def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: A002  the config's word
-    """Write log lines of `level` and above to standard error in `format`.
+def configure(
+    level: str,
+    format: Literal["json", "console"],  # noqa: A002  the config's word
+    *,
+    to: Lines | None = None,
+) -> None:
+    """Write log lines of `level` and above in `format`, to standard error unless it is said where.
 
     aiohttp and asyncio log through the standard library; what they warn of is worth a line.
     """
@@ -56,6 +71,7 @@ def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: 
         if format == "json"
         else structlog.dev.ConsoleRenderer(colors=_in_colour())
     )
+    lines = to or _Lines()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -67,10 +83,10 @@ def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: 
         processors=[*shared, renderer],
         wrapper_class=_Logger,
         # Whole lines, in one call each: several processes write to one pipe.
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Lines())),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(_Lines())
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared)
     )

@@ -20,16 +20,18 @@ if __name__ == "__main__":
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from proxy import log
-from proxy.config import Config
+from proxy.config import Config, Log
 from proxy.config_reading import load
 from proxy.errors import ConfigError
 from proxy.keyfile import load_or_create
+from proxy.log_writer import LogWriter
 from proxy.metrics import WORKER
 from proxy.translate.jws import SigningKey
 from proxy.workers import Supervisor, read_accepted, read_order
@@ -53,10 +55,10 @@ def main(config_file: Path) -> int:
         key = load_or_create(config.translate.signing_key_file)
         if config.listen.workers == 1:
             return _serve(config, key, reread)
-        log.configure(config.log.level, config.log.format)
         # A worker is this same command, which its environment tells that it is one.
         command = [sys.executable, *sys.orig_argv[1:]]
-        return asyncio.run(_look_after_workers(config, key.to_pem(), command, reread))
+        with _logging(config.log):
+            return asyncio.run(_look_after_workers(config, key.to_pem(), command, reread))
     except (ConfigError, OSError) as error:
         print(f"regshim: {error}", file=sys.stderr)  # noqa: T201  for whoever started it
         return _UNUSABLE
@@ -66,6 +68,15 @@ async def _look_after_workers(
     config: Config, key: bytes, command: Sequence[str], reread: Callable[[], Config]
 ) -> int:
     return await Supervisor(config, key, command, reread).run()
+
+
+@contextmanager
+def _logging(settings: Log) -> Iterator[None]:
+    """Log as is configured while the context lasts, without ever waiting for who reads it."""
+    lines = LogWriter()
+    log.configure(settings.level, settings.format, to=lines)
+    with lines.writing():
+        yield
 
 
 def _serve(
@@ -78,8 +89,7 @@ def _serve(
     # Here and not above: a process that looks after workers serves nothing itself.
     from proxy.serving import loop_factory, serve  # noqa: PLC0415
 
-    log.configure(config.log.level, config.log.format)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with _logging(config.log), asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(config, key, reread=reread, supervised_by=supervised_by))
     return 0
 

@@ -92,6 +92,26 @@ async def telling(
 
 
 @asynccontextmanager
+async def unread(
+    directory: Path, upstream: str, /, **sections: Mapping[str, Any]
+) -> AsyncIterator[Served]:
+    """Run the proxy as `telling` does, but nobody reads its log: it is a pipe that is full."""
+    sections = {"log": {"level": "info"}, **sections}
+    out, into = os.pipe()
+    try:
+        os.set_blocking(into, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.write(into, bytes(4096)):
+                pass
+        os.set_blocking(into, True)
+        async with _serving(directory, upstream, sections, into) as served:
+            yield served
+    finally:
+        os.close(out)
+        os.close(into)
+
+
+@asynccontextmanager
 async def _serving(
     directory: Path, upstream: str, sections: Mapping[str, Mapping[str, Any]], stderr: int | None
 ) -> AsyncIterator[Served]:
