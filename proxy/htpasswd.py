@@ -2,7 +2,8 @@
 
 A hash takes long to check, and on purpose. So it is checked in a thread, one check for many
 requests with the same credentials, and what was right is remembered for some minutes, by a
-keyed hash. An unknown user takes as long as a known one.
+keyed hash. An unknown user takes as long as a known one. Whoever tries passwords keeps nobody else
+waiting: checks are shared out by address, and their threads do nothing else.
 """
 
 import asyncio
@@ -13,21 +14,23 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import bcrypt
 from cachetools import TTLCache
 
-from proxy.errors import ConfigError, Overloaded
+from proxy.admission import Admission
+from proxy.errors import ConfigError
 from proxy.flights import Flights
 
 _HASH: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _REMEMBERED_FOR: Final = 300.0
 _REMEMBERED: Final = 4096
-# The threads that check hashes are those that resolve host names too: they must not all be busy.
-_AT_ONCE: Final = 2
+_AT_ONCE: Final = 3  # of which one address has two
 _WAITING: Final = 64
+_LONGEST_WAIT: Final = 10.0
 # All that bcrypt reads of a password.
 _LONGEST: Final = 72
 
@@ -45,8 +48,9 @@ class Htpasswd:
         self._key = secrets.token_bytes(32)
         self._known: TTLCache[bytes, bool] = TTLCache(_REMEMBERED, _REMEMBERED_FOR, clock)
         self._flights: Flights[bool] = Flights()
-        self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._waiting = 0
+        self._admission = Admission(_AT_ONCE, queue=_WAITING, wait=_LONGEST_WAIT)
+        # Not those that resolve host names: a check that has begun goes on when its client leaves.
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="htpasswd")
 
     @classmethod
     def load(cls, path: Path) -> "Htpasswd":
@@ -74,8 +78,8 @@ class Htpasswd:
             raise ConfigError(f"{path} names no user")
         return cls(hashes)
 
-    async def admits(self, authorization: str | None) -> bool:
-        """Tell whether an Authorization header proves one of the users.
+    async def admits(self, authorization: str | None, address: str) -> bool:
+        """Tell whether an Authorization header, of a client at `address`, proves one of the users.
 
         Overloaded if too many credentials are waiting to be checked.
         """
@@ -85,23 +89,20 @@ class Htpasswd:
         key = hashlib.blake2b(b":".join(pair), key=self._key).digest()
         if key in self._known:
             return True
-        right = await self._flights.join(key, lambda: self._check(*pair))
+        right = await self._flights.join(key, lambda: self._check(*pair, address))
         if right:
             self._known[key] = True
         return right
 
-    async def _check(self, user: bytes, password: bytes) -> bool:
-        if self._waiting >= _WAITING:
-            raise Overloaded("too many passwords are being checked just now")
-        found = self._hashes.get(user.decode("utf-8", "replace"))
-        self._waiting += 1
+    async def _check(self, user: bytes, password: bytes, address: str) -> bool:
+        await self._admission.enter(address)
         try:
-            async with self._slots:
-                right = await asyncio.to_thread(
-                    bcrypt.checkpw, password[:_LONGEST], found or self._nobody
-                )
+            found = self._hashes.get(user.decode("utf-8", "replace"))
+            right = await asyncio.get_running_loop().run_in_executor(
+                self._threads, bcrypt.checkpw, password[:_LONGEST], found or self._nobody
+            )
         finally:
-            self._waiting -= 1
+            self._admission.leave(address)
         return right and found is not None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import UserDict
 from typing import TYPE_CHECKING
 
@@ -74,16 +75,16 @@ async def test_admits__who_has_the_password(
     tmp_path: Path, authorization: str | None, expected: bool
 ) -> None:
     """A user with the right password, and nobody else."""
-    assert expected is await loaded(tmp_path, HTPASSWD_U_P + "\n").admits(authorization)
+    assert expected is await loaded(tmp_path, HTPASSWD_U_P + "\n").admits(authorization, "a")
 
 
 async def test_admits__long_and_foreign_passwords() -> None:
     """Bcrypt reads 72 bytes of a password, as every tool that makes such files does."""
     users = Htpasswd({"long": hashed("x" * 72), "ü": hashed("pä:ß")})
 
-    assert await users.admits(basic_authorization("long", "x" * 90))
-    assert not await users.admits(basic_authorization("long", "x" * 71))
-    assert await users.admits(basic_authorization("ü", "pä:ß"))
+    assert await users.admits(basic_authorization("long", "x" * 90), "a")
+    assert not await users.admits(basic_authorization("long", "x" * 71), "a")
+    assert await users.admits(basic_authorization("ü", "pä:ß"), "a")
 
 
 def test_load__comments_and_blank_lines(tmp_path: Path) -> None:
@@ -136,22 +137,22 @@ async def test_admits__right_ones_are_remembered_for_minutes() -> None:
     hashes, clock = Counting(u=hashed("p")), Clock()
     users = Htpasswd(hashes, clock=clock)
     hashes.asked = 0
-    assert [True] * 3 == [await users.admits(RIGHT) for _ in range(3)]
+    assert [True] * 3 == [await users.admits(RIGHT, "a") for _ in range(3)]
     assert 1 == hashes.asked
     clock.now += 301
 
-    assert await users.admits(RIGHT)
+    assert await users.admits(RIGHT, "a")
     assert 2 == hashes.asked
     wrong = basic_authorization("u", "q")
-    assert [False] * 3 == [await users.admits(wrong) for _ in range(3)]
+    assert [False] * 3 == [await users.admits(wrong, "a") for _ in range(3)]
     assert 5 == hashes.asked
 
 
 async def test_admits__no_password_is_kept() -> None:
     """What is remembered is a keyed hash: another process's key gives another one."""
     first, second = Htpasswd({"u": hashed("p")}), Htpasswd({"u": hashed("p")})
-    await first.admits(RIGHT)
-    await second.admits(RIGHT)
+    await first.admits(RIGHT, "a")
+    await second.admits(RIGHT, "a")
     (one,), (other,) = list(first._known), list(second._known)
 
     assert (64, 64) == (len(one), len(other))
@@ -164,21 +165,53 @@ async def test_admits__one_check_for_a_crowd() -> None:
     users = Htpasswd(hashes)
     hashes.asked = 0
 
-    assert [True] * 50 == await asyncio.gather(*(users.admits(RIGHT) for _ in range(50)))
+    assert [True] * 50 == await asyncio.gather(*(users.admits(RIGHT, "a") for _ in range(50)))
     assert 1 == hashes.asked
 
 
 async def test_admits__a_flood_is_turned_away() -> None:
     """Of a flood of wrong passwords most are told to come again; the right one comes later."""
     users = Htpasswd({"u": hashed("p")})
-    flood = [users.admits(basic_authorization("u", str(number))) for number in range(200)]
+    flood = [users.admits(basic_authorization("u", str(number)), "a") for number in range(200)]
     results = await asyncio.gather(*flood, return_exceptions=True)
 
     assert {False, Overloaded} == {
         type(one) if isinstance(one, Exception) else one for one in results
     }
-    assert 64 == results.count(False)
-    assert await users.admits(RIGHT)
+    assert 2 + 64 == results.count(False)
+    assert await users.admits(RIGHT, "a")
+
+
+async def test_admits__a_flood_keeps_nobody_else_out() -> None:
+    """Wrong passwords of one address fill the queue; another one's right one finds room at once."""
+    users = Htpasswd({"u": bcrypt.hashpw(b"p", bcrypt.gensalt(8))})
+    flood = asyncio.gather(
+        *(users.admits(basic_authorization("u", str(number)), "a") for number in range(200)),
+        return_exceptions=True,
+    )
+    for _ in range(5):  # turns, until the queue is full
+        await asyncio.sleep(0)
+    assert 64 == users._admission.waiting
+
+    assert await users.admits(RIGHT, "b")
+    assert not flood.done()
+    await flood
+
+
+async def test_admits__who_leaves_takes_no_thread() -> None:
+    """Clients that leave before their password is checked cannot make more threads check them."""
+    users = Htpasswd({"u": bcrypt.hashpw(b"p", bcrypt.gensalt(8))})
+    before = set(threading.enumerate())
+    for number in range(20):
+        check = users.admits(basic_authorization("u", str(number)), str(number))
+        asking = asyncio.create_task(check)
+        await asyncio.wait([asking], timeout=0.002)
+        asking.cancel()
+    names = [thread.name for thread in threading.enumerate() if thread not in before]
+
+    assert all(name.startswith("htpasswd") for name in names)
+    assert 1 <= len(names) <= 3
+    assert await users.admits(RIGHT, "a")
 
 
 def test_nobody__costs_as_much_as_the_costliest() -> None:

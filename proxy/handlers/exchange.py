@@ -56,6 +56,8 @@ class Access(msgspec.Struct):
 
 ACCESS: Final = web.RequestKey("access", Access)
 REPLY: Final = web.RequestKey("reply", web.StreamResponse)
+# The name under which a request's client is given its share of what there is.
+HOLDER: Final = web.RequestKey("holder", str)
 # Names of request headers, in lower case, that were for this proxy and end here.
 NOT_FORWARDED: Final[web.RequestKey[frozenset[str]]] = web.RequestKey("not_forwarded", frozenset)
 

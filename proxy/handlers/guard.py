@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.errors import NotFound, Unauthorized
-from proxy.handlers.exchange import NOT_FORWARDED
+from proxy.handlers.exchange import HOLDER, NOT_FORWARDED
 from proxy.handlers.middleware import Handler
 from proxy.handlers.routing import is_api
 from proxy.htpasswd import Htpasswd
@@ -28,7 +28,7 @@ class Guard:
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Pass a request on if it is of a user; Unauthorized if not, NotFound outside the API."""
         if self.users is not None and not await self.users.admits(
-            request.headers.get("Authorization")
+            request.headers.get("Authorization"), request[HOLDER]
         ):
             if not is_api(request.raw_path):
                 # Old engines try the v1 protocol next, and are to see at once that there is none.

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from proxy.admission import Admission
 from proxy.errors import Overloaded
+from proxy.handlers.exchange import HOLDER
 from proxy.handlers.middleware import Handler
 from proxy.inventory.addresses import Addresses
 from proxy.metrics import Metrics
@@ -51,7 +52,7 @@ class Limited:
         kind = "transfer" if _is_transfer(request) else "request"
         admission = self._admissions[kind]
         forwarded_for = request.headers.getall("X-Forwarded-For", ())
-        address = holder(self._addresses.of(request.remote, forwarded_for))
+        address = request[HOLDER] = holder(self._addresses.of(request.remote, forwarded_for))
         try:
             await admission.enter(address)
         except Overloaded:
