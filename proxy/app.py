@@ -29,7 +29,7 @@ from proxy.handlers.middleware import METRICS, TRACING, observe
 from proxy.handlers.old_pushes import OldPushes
 from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.ping import Ping
-from proxy.handlers.raw_requests import check
+from proxy.handlers.raw_requests import check, leave_expect
 from proxy.handlers.recording import Recorder
 from proxy.handlers.routing import BlobRoute, ManifestRoute, route
 from proxy.handlers.status import StatusPage
@@ -118,7 +118,7 @@ def build(config: Config, key: SigningKey) -> web.Application:
             yield
 
     app.cleanup_ctx.append(parts)
-    app.router.add_route("*", "/{path:.*}", _dispatch)
+    app.router.add_route("*", "/{path:.*}", _dispatch, expect_handler=leave_expect)
     return app
 
 

@@ -22,7 +22,7 @@ from proxy.errors import (
     RequestInvalid,
     UpstreamError,
 )
-from proxy.handlers.exchange import HOST
+from proxy.handlers.exchange import CLIENT_LEFT, HOST
 from proxy.handlers.heads import MAX_WAITING, HeadParser
 from proxy.handlers.middleware import Handler, render
 from proxy.handlers.unparsed import UnparsedConnection
@@ -34,6 +34,7 @@ _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "host"})
 # How aiohttp's parser cites a request line whose method it does not know.
 _UNKNOWN_METHOD: Final = re.compile(r"b'[A-Za-z!#$%&*+.^_`|~0-9-]+ \S+ HTTP/1\.[01]'")
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TLS_HANDSHAKE: Final = "Received HTTPS traffic on an HTTP port"
 log: Final = structlog.get_logger("access")
 
@@ -43,6 +44,7 @@ async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse what is wrong whatever it is for; the errors are rendered further out."""
     _check_head(request)
     _check_framing(request)
+    await _continue(request)
     try:
         return await handler(request)
     except UpstreamError:
@@ -53,6 +55,21 @@ async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if isinstance(of_the_body, web.RequestPayloadError):
             raise RequestInvalid("the body broke off: its chunked coding is wrong") from None
         raise
+
+
+async def leave_expect(_: web.Request) -> None:
+    """Do nothing about `Expect` yet: `check` looks at it, where errors are rendered and logged."""
+
+
+async def _continue(request: web.Request) -> None:
+    """Tell a client that waits for it to send its body (RFC 9110 10.1.1)."""
+    expected = request.headers.get(hdrs.EXPECT)
+    if expected is None or request.version < HttpVersion11:
+        return
+    if expected.lower() != "100-continue":
+        raise RequestInvalid("expected no Expect but 100-continue")
+    await request.writer.write(_CONTINUE)
+    request.writer.output_size = 0  # the reply has not begun
 
 
 def _is_text(value: str) -> bool:
@@ -143,6 +160,9 @@ class Connection(UnparsedConnection):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Return the reply to a request that reached no handler; the connection ends with it."""
+        if isinstance(exc, ConnectionError):
+            # aiohttp itself was to tell a client something that had left: nothing failed here.
+            return web.Response(status=CLIENT_LEFT)
         if status != 400:
             return super().handle_error(request, status, exc, message)
         if request.writer.output_size > 0:

@@ -56,6 +56,7 @@ REFUSED = {
     "both lengths, the other way": (UPLOAD + CHUNKED + b"Content-Length: 3\r\n" + BODY, 400),
     "two lengths": (UPLOAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
     "the same length twice": (UPLOAD + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400),
+    "an expectation": (UPLOAD + b"Content-Length: 3\r\nExpect: a-miracle\r\n\r\nabc", 400),
     "a length with a sign": (UPLOAD + b"Content-Length: +3\r\n\r\nabc", 400),
     "a list of lengths": (UPLOAD + b"Content-Length: 3, 3\r\n\r\nabc", 400),
     "two codings": (UPLOAD + CHUNKED + b"Transfer-Encoding: identity\r\n" + BODY, 400),
@@ -113,6 +114,29 @@ async def test_check__refused(
     assert (status == 405) == ("allow" in headers)
     assert [] == caplog.records
     assert (200, 1) == (after, registry.count())
+
+
+async def test_check__who_expects_an_answer_and_leaves(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that has gone before it is told to go on is one that left, and no failure here."""
+    sent = UPLOAD + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+    with structlog.testing.capture_logs() as logged:
+        async with running(registry) as url:
+            for _ in range(20):
+                _, writer = await connected(url)
+                writer.write(sent)
+                writer.close()
+                await writer.wait_closed()
+                _, writer = await connected(url)
+                writer.write(sent.replace(b"/v2/", b"/v2/%0a"))  # no route has this path
+                writer.close()
+                await writer.wait_closed()
+                await answer(url, PING + b"\r\n")
+    left = {line["status"] for line in logged if line.get("method") == "POST"}
+
+    assert [] == caplog.records
+    assert {499} == left
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
