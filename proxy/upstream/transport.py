@@ -31,7 +31,7 @@ from proxy.upstream.direct import Reply, ask
 from proxy.upstream.failures import FAILURES, httpx_error
 from proxy.upstream.reply_body import ReplyBody
 from proxy.upstream.splice import Splicer
-from proxy.upstream.upload import Upload, UploadPayload
+from proxy.upstream.upload import PiecesPayload, Upload, UploadPayload
 
 _DIRECT: Final = frozenset({"GET", "HEAD"})
 _NOT_ADDED: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -141,7 +141,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101  narrows httpx's type
         upload = request.extensions.get("upload")
         if self._splicer is None or not isinstance(upload, Upload):
-            return aiohttp.AsyncIterablePayload(aiter(request.stream))
+            return PiecesPayload(aiter(request.stream))
         return UploadPayload(aiter(request.stream), upload, self._splicer, idle=self._idle)
 
     async def aclose(self) -> None:

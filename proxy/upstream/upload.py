@@ -44,7 +44,23 @@ class Upload(Protocol):
         """Yield the pieces, once."""
 
 
-class UploadPayload(aiohttp.AsyncIterablePayload):
+class PiecesPayload(aiohttp.AsyncIterablePayload):
+    """A body in pieces, as aiohttp writes it; an upstream that has gone by its end is told here.
+
+    aiohttp would fail to end such a body behind all that handles failures of writing: nobody looks
+    at a reply that has come already, and the error of a task would be logged as nobody's.
+    """
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """Write the body; ConnectionResetError if it cannot be ended."""
+        await super().write_with_length(writer, content_length)
+        if writer.transport is None or writer.transport.is_closing():
+            raise ConnectionResetError("the connection ended with the last piece of the body")
+
+
+class UploadPayload(PiecesPayload):
     """An upload's pieces, as aiohttp writes them; `idle` is how long the upstream may take none."""
 
     def __init__(

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import StreamWriter
 
 from proxy.upstream.splice import WORTH_SPLICING, SourceEnded, SourceSilent, Splicer
 from proxy.upstream.transport import AiohttpTransport
-from proxy.upstream.upload import MoveRest, Upload
+from proxy.upstream.upload import MoveRest, PiecesPayload, Upload
 from tests.certificates import Authority
 from tests.raw import Connection, raw_server
 
@@ -281,3 +283,17 @@ async def test_move_rest__upstream_takes_none() -> None:
             await put(transport, server.url, rest)
         over.set()
         await transport.aclose()
+
+
+async def test_write__the_upstream_has_gone_by_the_end() -> None:
+    """A body that cannot be ended any more is told where aiohttp handles that, not as nobody's."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in list[bytes]():
+            yield piece
+
+    loop = asyncio.get_running_loop()
+    writer = StreamWriter(BaseProtocol(loop), loop)  # of a connection that is lost
+
+    with pytest.raises(ConnectionResetError):
+        await PiecesPayload(pieces()).write_with_length(writer, None)
