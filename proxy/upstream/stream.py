@@ -23,7 +23,7 @@ from proxy.upstream.failures import AddressError, TlsError
 # What no header may hold (RFC 9110 5.5); aiohttp's client lets it pass, its server does not.
 _CONTROLS: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 # The complete length of what was asked for in part: `bytes 0-0/1234`, or `bytes */0`.
-_CONTENT_RANGE: Final = re.compile(r"bytes (?:[0-9]+-[0-9]+|\*)/([0-9]+)")
+_CONTENT_RANGE: Final = re.compile(r"bytes (?:[0-9]+-[0-9]+|\*)/([0-9]{1,18})")
 
 
 class Stream:

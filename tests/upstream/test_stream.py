@@ -95,7 +95,12 @@ async def test_as_head__tells_the_whole_length(
 
 @pytest.mark.parametrize(
     ("status", "headers"),
-    [(200, {}), (206, {"Content-Length": "1"}), (404, {"Content-Length": "3"})],
+    [
+        (200, {}),
+        (206, {"Content-Length": "1"}),
+        (206, {"Content-Range": f"bytes 0-0/{'9' * 5000}", "Content-Length": "1"}),
+        (404, {"Content-Length": "3"}),
+    ],
 )
 async def test_as_head__not_of_what_tells_no_length(status: int, headers: dict[str, str]) -> None:
     """A refusal, or a part of something of unknown length, is no reply to HEAD."""
