@@ -2,6 +2,25 @@
 
 import resource
 from contextlib import suppress
+from typing import Final
+
+# A connection to the upstream, a pipe, and a socket of each side once more, for which a download's
+# connection has gone (an upload takes one more); listening, stores, libraries.
+_OF_A_TRANSFER: Final = 4
+_OF_ITSELF: Final = 100
+
+
+def needed_for(connections: int, requests: int, *, transfers: int) -> int:
+    """Return how many it takes to serve so many at once."""
+    return connections + requests + _OF_A_TRANSFER * transfers + _OF_ITSELF
+
+
+def possible_with(allowed: int, connections: int) -> int:
+    """Return how many of these connections there can be with fewer descriptors than it takes.
+
+    Half of them: the others are for what is done on the connections, and for the admin port.
+    """
+    return min(connections, max((allowed - _OF_ITSELF) // 2, 1))
 
 
 def allow(needed: int) -> int:

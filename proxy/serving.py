@@ -16,7 +16,7 @@ from proxy.config import Config, Limits
 from proxy.config_listen import ListenTls
 from proxy.config_upstream import Upstream
 from proxy.config_values import Url
-from proxy.descriptors import allow
+from proxy.descriptors import allow, needed_for, possible_with
 from proxy.handlers.crowd import CROWD, Crowd, WatchedConnection
 from proxy.handlers.middleware import METRICS
 from proxy.handlers.raw_requests import Connection
@@ -31,10 +31,6 @@ from proxy.translator import CHILDREN_AT_ONCE
 from proxy.upstream.connections import READ_AHEAD
 
 log: Final = structlog.get_logger("regshim")
-# File descriptors: a connection to the upstream, a pipe, and a socket of each side once more, for
-# which a download's connection has gone (an upload takes one more); listening, stores, libraries.
-_OF_A_TRANSFER: Final = 4
-_OF_ITSELF: Final = 100
 _BACKLOG: Final = 1024  # a fleet may come all at once
 _TLS_CLOSE_SECONDS: Final = 2.0  # for a client's close_notify; many send none
 _GRACE_SECONDS: Final = 10.0  # where there is no setting for it
@@ -190,9 +186,9 @@ async def serve(
     supervisor holds: its end is a reason to end.
     """
     listen, admin = config.listen, config.admin
-    _allow_descriptors(config.limits)
     tls = None if listen.tls.cert_file is None else ServerTls(listen.tls)
     app = build(config, key)
+    app[CROWD].bound(_connections(config.limits))
     stopping = Stopping()
     server = partial(_server, shared=listen.workers > 1, at_once=stopping.at_once)
     async with AsyncExitStack() as stack:
@@ -228,12 +224,19 @@ async def serve(
         await registry.drain()
 
 
-def _allow_descriptors(limits: Limits) -> None:
-    needed = limits.connections + limits.requests + _OF_A_TRANSFER * limits.transfers
-    needed += CHILDREN_AT_ONCE + _OF_ITSELF
+def _connections(limits: Limits) -> int:
+    """Return how many may connect, with the file descriptors that this process can have."""
+    needed = needed_for(
+        limits.connections, limits.requests + CHILDREN_AT_ONCE, transfers=limits.transfers
+    )
     allowed = allow(needed)
-    if allowed < needed:
-        log.warning("few file descriptors", allowed=allowed, needed_for_limits=needed)
+    if allowed >= needed:
+        return limits.connections
+    possible = possible_with(allowed, limits.connections)
+    log.warning(
+        "few file descriptors", allowed=allowed, needed_for_limits=needed, connections=possible
+    )
+    return possible
 
 
 def _follow_level(config: Config) -> Callable[[], None]:

@@ -86,8 +86,18 @@ async def telling(
     directory: Path, upstream: str, /, **sections: Mapping[str, Any]
 ) -> AsyncIterator[Served]:
     """Run the proxy as `serving` does, with a log that the test reads: `Served.line`."""
+    async with telling_after("", directory, upstream, **sections) as served:
+        yield served
+
+
+@asynccontextmanager
+async def telling_after(
+    command: str, directory: Path, upstream: str, /, **sections: Mapping[str, Any]
+) -> AsyncIterator[Served]:
+    """Run the proxy as `telling` does, in a shell that has run this command."""
     sections = {"log": {"level": "info"}, **sections}
-    async with _serving(directory, upstream, sections, asyncio.subprocess.PIPE) as served:
+    pipe = asyncio.subprocess.PIPE
+    async with _serving(directory, upstream, sections, pipe, after=command) as served:
         yield served
 
 
@@ -113,7 +123,12 @@ async def unread(
 
 @asynccontextmanager
 async def _serving(
-    directory: Path, upstream: str, sections: Mapping[str, Mapping[str, Any]], stderr: int | None
+    directory: Path,
+    upstream: str,
+    sections: Mapping[str, Mapping[str, Any]],
+    stderr: int | None,
+    *,
+    after: str = "",
 ) -> AsyncIterator[Served]:
     port = free_port()
     document: dict[str, Any] = {"log": {"level": "error"}, **sections}
@@ -123,8 +138,9 @@ async def _serving(
     config = directory / f"config-{port}.yaml"
     config.write_text(json.dumps(document), encoding="utf-8")
     # Variables of the tests themselves begin with our prefix too, but are no keys.
+    shell = ("sh", "-c", f'{after} && exec "$@"', "sh") if after else ()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "proxy", "serve", "-c", str(config)),
+        *(*shell, sys.executable, "-m", "proxy", "serve", "-c", str(config)),
         env=dict(os.environ),
         stderr=stderr,
     )

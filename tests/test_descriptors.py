@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.descriptors import allow
+from proxy.descriptors import allow, possible_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,3 +68,11 @@ def test_allow__asks_for_no_more_than_it_has(hard: int, monkeypatch: pytest.Monk
     monkeypatch.setattr(resource, "setrlimit", lambda *_: pytest.fail("it was set"))
     assert hard == allow(hard + 1)
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "expected"), [(50, 1), (100, 1), (200, 50), (1024, 462), (30_000, 10_000)]
+)
+def test_possible_with__half_of_what_there_is(allowed: int, expected: int) -> None:
+    """Connections get half of the descriptors, one at least, and never more than are wanted."""
+    assert expected == possible_with(allowed, 10_000)

@@ -6,6 +6,7 @@ import asyncio
 import resource
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from proxy.serving import loop_factory, serve_sample, serving
 from tests.processes import serving as serving_process
-from tests.processes import telling
+from tests.processes import telling, telling_after
 from tests.raw import raw_server
 from tests.registry_content import sha256
 
@@ -254,3 +255,24 @@ async def test_serve__too_few_descriptors(tmp_path: Path) -> None:
         line = await served.line("few file descriptors")
 
     assert 1_000_000 < line["needed_for_limits"] > line["allowed"]
+
+
+async def test_serve__connections_leave_descriptors_for_the_rest(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """However few a process may have, one that connects again and again does not take them all."""
+    clients = []
+    async with telling_after("ulimit -n 200", tmp_path, "http://127.0.0.1:1") as served:
+        line = await served.line("few file descriptors")
+        try:
+            for _ in range(300):
+                with suppress(ConnectionError):  # cut as soon as it is there
+                    _, writer = await served.connect()
+                    clients.append(writer)
+            async with http.get(f"{served.admin}/livez") as reply:
+                assert 200 == reply.status
+        finally:
+            for writer in clients:
+                writer.transport.abort()
+
+    assert (200, 50) == (line["allowed"], line["connections"])

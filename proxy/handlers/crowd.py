@@ -68,6 +68,10 @@ class Crowd:
         """How many connections are open."""
         return len(self._open)
 
+    def bound(self, connections: int) -> None:
+        """Let there be so many connections, whatever the patience says; none is open yet."""
+        self._places = Places(connections)
+
     def add(self, connection: "WatchedConnection", address: str) -> bool:
         """Take in a connection that was made; False if there is no place for it."""
         if not self._places.take(address):
