@@ -5,6 +5,7 @@ one trace shows all three. Without the extra `otel` and an endpoint nothing of i
 and a client's `traceparent` passes on as any header does.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, Protocol
@@ -13,6 +14,8 @@ from urllib.parse import urlsplit
 from proxy.errors import ConfigError
 
 Headers = Iterable[tuple[str, str]]
+
+_LAST_SECONDS: Final = 2.0
 
 
 class Span(Protocol):
@@ -41,7 +44,7 @@ class Tracing(Protocol):
         ...
 
     def close(self) -> None:
-        """Send what is not sent yet."""
+        """Send what is not sent yet, as far as that can be done soon."""
         ...
 
 
@@ -100,9 +103,16 @@ def traces_url(endpoint: str) -> str:
 
 
 class OpenTelemetry:
-    """Sends spans to a processor of OpenTelemetry's SDK."""
+    """Sends spans to a processor of OpenTelemetry's SDK; at the end it has `patience` seconds."""
 
-    def __init__(self, processor: Any, service: str, ratio: float) -> None:  # noqa: ANN401  an extra's type
+    def __init__(
+        self,
+        processor: Any,  # noqa: ANN401  an extra's type
+        service: str,
+        ratio: float,
+        *,
+        patience: float = _LAST_SECONDS,
+    ) -> None:
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415  an extra
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415  as above
         from opentelemetry.sdk.trace.sampling import (  # noqa: PLC0415  as above
@@ -113,8 +123,11 @@ class OpenTelemetry:
             TraceContextTextMapPropagator,
         )
 
+        self._patience = patience
         self._provider = TracerProvider(
-            resource=Resource({"service.name": service}), sampler=ParentBasedTraceIdRatio(ratio)
+            resource=Resource({"service.name": service}),
+            sampler=ParentBasedTraceIdRatio(ratio),
+            shutdown_on_exit=False,  # it is closed
         )
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("regshim")
@@ -139,5 +152,9 @@ class OpenTelemetry:
             yield span, [*kept, *carrier.items()]
 
     def close(self) -> None:
-        """Send what is not sent yet."""
-        self._provider.shutdown()
+        """Send what is not sent yet, as far as that can be done soon."""
+        # A collector that says nothing is waited for up to half a minute: longer than whoever told
+        # this process to stop waits for its end.
+        closing = threading.Thread(target=self._provider.shutdown, name="tracing", daemon=True)
+        closing.start()
+        closing.join(self._patience)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -138,3 +140,22 @@ def test_no_tracing__says_it_to_nobody() -> None:
     with NO_TRACING.upstream("x", [("a", "b")]) as (_, headers):
         assert [("a", "b")] == headers
     NO_TRACING.close()
+
+
+def test_close__does_not_wait_for_long() -> None:
+    """A collector that says nothing does not keep the proxy from its end."""
+
+    class Silent(SpanProcessor):
+        asked, goes_on = threading.Event(), threading.Event()
+        waited_in_vain = False
+
+        def shutdown(self) -> None:
+            self.asked.set()
+            self.waited_in_vain = not self.goes_on.wait(10)
+
+    collector = Silent()
+    OpenTelemetry(collector, "regshim", 1.0, patience=0.01).close()
+
+    assert collector.asked.wait(10)
+    assert not collector.waited_in_vain
+    collector.goes_on.set()
