@@ -1,4 +1,6 @@
-"""Being told to stop before there is anything to end: by the supervisor of a service, a Ctrl-C.
+"""Being told to stop where nothing is under way: by the supervisor of a service, a Ctrl-C.
+
+Before anything has begun, and once more when everything has ended but the process itself.
 
 Law: this imports next to nothing: it is the first thing that a process does.
 """
@@ -7,17 +9,23 @@ import os
 import signal
 from typing import Final
 
-_TOLD_TO_STOP: Final = (signal.SIGTERM, signal.SIGINT)
+TOLD_TO_STOP: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def end_well_if_told() -> None:
     """Until the process listens for them itself, SIGTERM and SIGINT end it at once, with 0."""
-    for number in _TOLD_TO_STOP:
+    for number in TOLD_TO_STOP:
         # Not SystemExit: an exception may be raised where nobody but the interpreter sees it.
         signal.signal(number, lambda *_: os._exit(0))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD_TO_STOP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD_TO_STOP)
 
 
 def hold_back() -> None:
     """Leave them to the process that this one becomes: a handler does not outlive `exec`."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD_TO_STOP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_TO_STOP)
+
+
+def hear_no_more() -> None:
+    """Let them not end a process that ends already: its handlers are gone before it is."""
+    for number in TOLD_TO_STOP:
+        signal.signal(number, signal.SIG_IGN)

@@ -8,6 +8,7 @@ is no room for is lost, counted, and told once there is room again.
 """
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,7 +53,10 @@ class LogWriter:
     @contextmanager
     def writing(self, *, patience: float = _LAST_SECONDS) -> Iterator[None]:
         """Write while the context lasts; at its end wait `patience` seconds for what is left."""
+        # Signals are for the thread that handles them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         self._thread.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
             yield
         finally:

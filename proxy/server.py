@@ -7,7 +7,7 @@ for what it reads its arguments with takes memory (10 MiB) that a server would k
 import signal
 import sys
 
-from proxy.beginning import end_well_if_told
+from proxy.beginning import TOLD_TO_STOP, end_well_if_told, hear_no_more, hold_back
 
 if __name__ == "__main__":
     end_well_if_told()
@@ -20,11 +20,11 @@ if __name__ == "__main__":
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from proxy import log
 from proxy.config import Config, Log
@@ -36,6 +36,8 @@ from proxy.metrics import WORKER
 from proxy.translate.jws import SigningKey
 from proxy.workers import Supervisor, read_accepted, read_order
 
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+_Result = TypeVar("_Result")
 _UNUSABLE: Final = 2
 
 
@@ -58,7 +60,7 @@ def main(config_file: Path) -> int:
         # A worker is this same command, which its environment tells that it is one.
         command = [sys.executable, *sys.orig_argv[1:]]
         with _logging(config.log):
-            return asyncio.run(_look_after_workers(config, key.to_pem(), command, reread))
+            return _run(_look_after_workers(config, key.to_pem(), command, reread))
     except (ConfigError, OSError) as error:
         print(f"regshim: {error}", file=sys.stderr)  # noqa: T201  for whoever started it
         return _UNUSABLE
@@ -79,6 +81,18 @@ def _logging(settings: Log) -> Iterator[None]:
         yield
 
 
+def _run(main: Coroutine[Any, Any, _Result], factory: LoopFactory | None = None) -> _Result:
+    """Run `main` to its end; who asks for it once more, while the rest ends, ends that at once."""
+    with asyncio.Runner(loop_factory=factory) as runner:
+        result = runner.run(main)
+        # The loop would take its handlers of signals with it, and then there would be none.
+        hold_back()
+        for number in TOLD_TO_STOP:
+            runner.get_loop().remove_signal_handler(number)
+        end_well_if_told()
+    return result
+
+
 def _serve(
     config: Config,
     key: SigningKey,
@@ -89,10 +103,12 @@ def _serve(
     # Here and not above: a process that looks after workers serves nothing itself.
     from proxy.serving import loop_factory, serve  # noqa: PLC0415
 
-    with _logging(config.log), asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(serve(config, key, reread=reread, supervised_by=supervised_by))
+    with _logging(config.log):
+        _run(serve(config, key, reread=reread, supervised_by=supervised_by), loop_factory())
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    code = main(Path(sys.argv[1]))
+    hear_no_more()
+    sys.exit(code)

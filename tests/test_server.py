@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy import server
 from tests.peers import run
+from tests.processes import unread
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.registry import Registry
 
 PYTHON = sys.executable
 _LOADED = "import json, sys, {}; print(json.dumps(sorted(sys.modules)))"
@@ -99,3 +105,20 @@ async def test_main__unusable_key_ends_with_2(tmp_path: Path) -> None:
     assert 2 == result.returncode
     assert str(key_file) in result.stderr
     assert "planted-hunter2" not in result.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_main__told_to_stop_again_and_again(
+    registry: Registry, tmp_path: Path, workers: int
+) -> None:
+    """Whoever asks while it is ending already does not make another end of it."""
+    # Nobody reads its log, so that its end takes a second.
+    async with unread(tmp_path, registry.url, listen={"workers": workers}) as served:
+        while served.process.returncode is None:
+            with suppress(ProcessLookupError):
+                served.process.send_signal(signal.SIGTERM)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await served.process.wait()
+
+    assert 0 == served.process.returncode
