@@ -48,7 +48,7 @@ Route = ManifestRoute | BlobRoute | OtherRoute
 
 # Greedy: of `/v2/manifests/manifests/latest` the last `manifests` is the endpoint.
 _CONTENT: Final = re.compile(r"/v2/(.+)/(manifests|blobs)/([^/]+)")
-_UPLOAD: Final = re.compile(r"/blobs/uploads(?:/|$)")
+_UPLOAD: Final = re.compile(r"/blobs/uploads?(?:/|$)")  # GHCR goes on at `blobs/upload/…`
 _BENT: Final = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|;|%3b|$)|//|%2f|%5c|\\|%00", re.IGNORECASE)
 _PRINTABLE: Final = re.compile(r"[!-~]+")
 # Escapes of all but printable ASCII: a path without any, which is nearly every one, is text.

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs
 from proxy.errors import NameInvalid
 from proxy.spec.reference import parse_repository
 
+# Whatever is below `blobs/`: uploads go on where the registry says, GHCR's at `blobs/upload/…`.
 _ENDPOINT: Final = re.compile(
-    r"/v2/(?P<name>.+)/(?:manifests/[^/]+|blobs/uploads(?:/.*)?|blobs/[^/]+|tags/list"
-    r"|referrers/[^/]+)",
+    r"/v2/(?P<name>.+)/(?:manifests/[^/]+|blobs/.+|tags/list|referrers/[^/]+)",
     re.DOTALL,
 )
 _ACTIONS: Final = {"GET": "pull", "HEAD": "pull", "OPTIONS": "pull", "DELETE": "delete"}

@@ -92,6 +92,23 @@ def test_route__everything_else_is_the_upstream_s(path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/v2", "ping"),
+        ("/v2/", "ping"),
+        ("/v2/a/blobs/uploads/", "upload"),
+        ("/v2/a/blobs/uploads/1", "upload"),
+        ("/v2/a/blobs/upload/1", "upload"),
+        ("/v2/a/blobs/uploaded/1", "other"),
+        ("/v2/a/tags/list", "other"),
+    ],
+)
+def test_route__kinds_of_everything_else(path: str, kind: str) -> None:
+    """Uploads are counted as such wherever a registry lets them go on."""
+    assert kind == route(path).kind
+
+
+@pytest.mark.parametrize(
     ("target", "expected"),
     [
         ("", NotFound),

@@ -21,6 +21,7 @@ DIGEST = "sha256:" + "0" * 64
         ("POST", "/v2/lib/app/blobs/uploads", "repository:lib/app:pull,push"),
         ("PATCH", "/v2/lib/app/blobs/uploads/a-b?_state=x%2F", "repository:lib/app:pull,push"),
         ("PUT", f"/v2/a/blobs/uploads/x?digest={DIGEST}", "repository:a:pull,push"),
+        ("PATCH", "/v2/lib/app/blobs/upload/0010-6041", "repository:lib/app:pull,push"),
         ("DELETE", f"/v2/lib/app/manifests/{DIGEST}", "repository:lib/app:delete"),
         ("GET", "/v2/manifests/manifests/latest", "repository:manifests:pull"),
         ("GET", f"/v2/a/blobs/blobs/{DIGEST}", "repository:a/blobs:pull"),
