@@ -20,6 +20,7 @@ from proxy.handlers.admin import Admin, Readiness
 from proxy.handlers.blobs import Blobs
 from proxy.handlers.by_digest import ByDigest
 from proxy.handlers.crowd import CROWD, Crowd, Patience
+from proxy.handlers.elsewhere import Elsewhere
 from proxy.handlers.empty_layer import EmptyLayer
 from proxy.handlers.exchange import ACCESS, drop_added_headers
 from proxy.handlers.guard import Guard
@@ -96,7 +97,7 @@ def build(config: Config, key: SigningKey) -> web.Application:
                 timeout=config.upstream.timeouts.connect,
             )
             app[_STATUS] = StatusPage(_facts(config), readiness, activity, inventory)
-            passthrough = Passthrough(upstream)
+            passthrough = Passthrough(upstream, Elsewhere(upstream.origin, key.to_pem()))
             settings = client_settings(config)
             by_digest = ByDigest(upstream, passthrough, limit=config.limits.manifest)
             app[_MANIFESTS] = Manifests(

@@ -7,18 +7,25 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.handlers import exchange
-from proxy.handlers.exchange import relay, upstream_headers
+from proxy.handlers.elsewhere import Elsewhere
+from proxy.handlers.exchange import own_origin, relay, upstream_headers
 from proxy.handlers.request_body import RequestBody
+from proxy.handlers.routing import is_api
 from proxy.upstream.client import UpstreamRegistry
 
+_LOCATION: Final = "Location"
 _API_VERSION: Final = "Docker-Distribution-Api-Version"
 
 
 class Passthrough:
-    """Forwards requests to the upstream and its replies to the client."""
+    """Forwards requests to the upstream and its replies to the client.
 
-    def __init__(self, upstream: UpstreamRegistry) -> None:
+    With `elsewhere` also those uploads that the upstream lets go on outside of its API.
+    """
+
+    def __init__(self, upstream: UpstreamRegistry, elsewhere: Elsewhere) -> None:
         self._upstream = upstream
+        self._elsewhere = elsewhere
 
     async def forward(self, request: web.Request, *, follow: bool = False) -> web.StreamResponse:
         """Forward a request of any endpoint; the target goes on byte for byte.
@@ -31,10 +38,19 @@ class Passthrough:
             body = RequestBody(request)
             if "Content-Length" not in request.headers:
                 headers.append(("Transfer-Encoding", "chunked"))
-        stream = await self._upstream.open(
-            request.method, request.raw_path, headers, body, follow=follow
-        )
+        place = self._elsewhere.find(request.raw_path)
+        if place is None:
+            stream = await self._upstream.open(
+                request.method, request.raw_path, headers, body, follow=follow
+            )
+        else:
+            stream = await self._upstream.open_upload(
+                request.method, place.target, headers, body, repository=place.repository
+            )
         reply_headers = self.client_headers(request, stream.status, stream.headers.items())
+        if 200 <= stream.status < 300 and _LOCATION in reply_headers:
+            link = self._elsewhere.show(request.raw_path, reply_headers[_LOCATION])
+            reply_headers[_LOCATION] = own_origin(request) + link if is_api(link) else link
         if request.path == "/v2/" and stream.status in {200, 401}:
             # Docker up to 1.9 takes a registry without this header for one of the v1 protocol.
             reply_headers.setdefault(_API_VERSION, "registry/2.0")

@@ -86,8 +86,10 @@ class AuthorizingTransport(httpx.AsyncBaseTransport):
         await self._transport.aclose()
 
     async def _dialogue(self, request: httpx.Request) -> httpx.Response:
-        target = request.extensions.get("target", request.url.raw_path).decode("ascii")
-        scope = scope_of(request.method, target.removeprefix(self._base_path))
+        target = request.extensions.get("target", request.url.raw_path)
+        # Where a request goes does not always tell what it is about.
+        endpoint = request.extensions.get("endpoint", target).decode("ascii")
+        scope = scope_of(request.method, endpoint.removeprefix(self._base_path))
         steps = dialogue(self._memory, Asked(scope, has_body=has_body(request)))
         response: httpx.Response | None = None
         answer: Answer = None

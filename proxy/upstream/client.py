@@ -140,6 +140,25 @@ class UpstreamRegistry:
             url, target, headers = next_hop(url, target, location, headers, plain=plain)
         raise UpstreamInvalid(f"the upstream redirected more than {_MOST_REDIRECTS} times")
 
+    async def open_upload(
+        self,
+        method: str,
+        place: str,
+        headers: Headers,
+        body: AsyncIterable[bytes] | None = None,
+        *,
+        repository: str,
+    ) -> Stream:
+        """Send a request of an upload that goes on outside of the API, at `place`.
+
+        That is path and query at the upstream's origin, whatever the API's base path is; what is
+        asked permission for is an upload to the repository.
+        """
+        endpoint = f"{self._base_path}/v2/{repository}/blobs/uploads/"
+        return await self._send(
+            method, self._url, place, headers, body, kind="other", endpoint=endpoint
+        )
+
     async def open_url(
         self, method: str, url: str, headers: Headers, body: AsyncIterable[bytes] | None = None
     ) -> Stream:
@@ -157,6 +176,7 @@ class UpstreamRegistry:
         body: AsyncIterable[bytes] | None,
         *,
         kind: Kind,
+        endpoint: str | None = None,
     ) -> Stream:
         began = monotonic()
         status = 0
@@ -169,7 +189,12 @@ class UpstreamRegistry:
                 url,
                 headers=[(name.encode(), value.encode()) for name, value in sent],
                 stream=_Body(body),
-                extensions={"target": target.encode("ascii"), "kind": kind, "upload": body},
+                extensions={
+                    "target": target.encode("ascii"),
+                    "endpoint": (endpoint or target).encode("ascii"),
+                    "kind": kind,
+                    "upload": body,
+                },
             )
             try:
                 stream = Stream(await self._transport.handle_async_request(request))

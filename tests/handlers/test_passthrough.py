@@ -108,18 +108,6 @@ async def test_forward__methods_of_the_api_only(
     assert registry.requests == []
 
 
-async def test_upload__that_goes_on_outside_of_the_api(http: aiohttp.ClientSession) -> None:
-    """Where an upload's place is not below `/v2/` the client is told the place, not a 404 here."""
-    place = "/artifacts-uploads/namespaces/a/uploads/AF2X?state=%2F"
-    reply = f"HTTP/1.1 202 Accepted\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n"
-    async with (
-        raw_server(replying(reply.encode())) as server,
-        running(server.url) as url,
-        http.post(f"{url}/v2/lib/app/blobs/uploads/") as started,
-    ):
-        assert (202, server.url + place) == (started.status, started.headers["Location"])
-
-
 @pytest.mark.parametrize("size", [0, 1, len(DATA)])
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_upload__post_patch_put(
