@@ -56,7 +56,8 @@ class Htpasswd:
     def load(cls, path: Path) -> "Htpasswd":
         """Read a file; ConfigError names the line that is no `user:` with a bcrypt hash."""
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            # With the byte order mark before it that some editors write.
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except OSError as error:
             raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:

@@ -32,6 +32,7 @@ _HUB: Final = "https://index.docker.io/v1/"
 _HUB_HOSTS: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _PORTS: Final = {"http": 80, "https": 443}
 _KEY: Final = re.compile(r"(?:https?://)?([^/]+)(?:/|/v[12]/?)?")
+_NO_LINES: Final = str.maketrans("", "", "\r\n")
 _HELPER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
@@ -120,17 +121,19 @@ class DockerConfig(msgspec.Struct, frozen=True):
 
 
 class _Entry(msgspec.Struct):
-    auth: str = ""
-    username: str = ""
-    password: str = ""
-    identitytoken: str = ""
-    registrytoken: str = ""
+    auth: str | None = None
+    username: str | None = None
+    password: str | None = None
+    identitytoken: str | None = None
+    registrytoken: str | None = None
 
 
 class _File(msgspec.Struct):
-    auths: dict[str, _Entry | None] = {}
-    credHelpers: dict[str, str] = {}  # noqa: N815  the file's word
-    credsStore: str = ""  # noqa: N815  the file's word
+    """To Go, and so to Docker, null is as good as nothing, wherever it stands."""
+
+    auths: dict[str, _Entry | None] | None = None
+    credHelpers: dict[str, str] | None = None  # noqa: N815  the file's word
+    credsStore: str | None = None  # noqa: N815  the file's word
 
 
 def load_docker_config(path: Path) -> DockerConfig:
@@ -143,37 +146,39 @@ def load_docker_config(path: Path) -> DockerConfig:
         raise ConfigError(f"{path} is no Docker config.json: a wrong type{where}") from None
     except (msgspec.DecodeError, RecursionError):
         raise ConfigError(f"{path} is no Docker config.json: it is no JSON") from None
-    for helper in (*file.credHelpers.values(), *filter(None, [file.credsStore])):
+    helpers = file.credHelpers or {}
+    for helper in (*helpers.values(), *filter(None, [file.credsStore])):
         if _HELPER.fullmatch(helper) is None:
             raise ConfigError(f"{path} names a credential helper that is no program name")
     auths: dict[str, Credentials] = {}
-    for key, entry in file.auths.items():
+    for key, entry in (file.auths or {}).items():
         # Keys with a longer path are of other tools, for a part of a registry only.
         match = _KEY.fullmatch(key)
         credentials = _credentials(entry, f"{path}: auths.{key}") if entry else None
         if match is not None and credentials is not None:
             auths.setdefault(match[1].lower(), credentials)
             auths[key] = credentials
-    return DockerConfig(file.credHelpers, file.credsStore, auths)
+    return DockerConfig(helpers, file.credsStore or "", auths)
 
 
 def _credentials(entry: _Entry, where: str) -> Credentials | None:
     """Return the credentials of an entry of `auths`; None for an empty one."""
-    username, password = entry.username, entry.password
+    username, password = entry.username or "", entry.password or ""
     if entry.auth:
         try:
-            pair = base64.b64decode(entry.auth, validate=True).decode()
+            # `base64` breaks lines after 76 characters, and Go reads over that.
+            encoded = entry.auth.translate(_NO_LINES)
+            pair = base64.b64decode(encoded, validate=True).decode()
         except ValueError:  # no base64, nor ASCII, or no UTF-8 in it
             raise ConfigError(f"{where}.auth is no base64 of user:password") from None
         username, colon, password = pair.partition(":")
         if not colon:
             raise ConfigError(f"{where}.auth is no base64 of user:password")
         password = password.strip("\0")
-    if not (username or entry.identitytoken or entry.registrytoken):
+    identity, registry = entry.identitytoken or "", entry.registrytoken or ""
+    if not (username or identity or registry):
         return None
-    return Credentials(
-        username, Secret(password), Secret(entry.identitytoken), Secret(entry.registrytoken)
-    )
+    return Credentials(username, Secret(password), Secret(identity), Secret(registry))
 
 
 def _names(url: str) -> tuple[str, ...]:
@@ -193,7 +198,7 @@ def _text(path: Path) -> str:
             content = file.read(_LARGEST_FILE + 1)
         if len(content) > _LARGEST_FILE:
             raise ConfigError(f"{path} is too large for what it should hold")
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")  # with the byte order mark that some editors write
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -48,12 +48,13 @@ def config_file(directory: Path, document: object) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"), [("p", "p"), ("p\n", "p"), ("p\r\n", "p"), (" p ä\n", " p ä")]
+    ("content", "expected"),
+    [("p", "p"), ("p\n", "p"), ("p\r\n", "p"), (" p ä\n", " p ä"), ("\ufeffp\r\n", "p")],
 )
 async def test_password__line_end_is_not_part_of_it(
     tmp_path: Path, content: str, expected: str
 ) -> None:
-    """The password is what the file holds, without the line end behind it."""
+    """The password is what the file holds, without the line end behind it or a mark before it."""
     file = tmp_path / "password"
     file.write_bytes(content.encode())
     read = password_file("u", file)
@@ -97,6 +98,13 @@ def test_password__no_file(tmp_path: Path) -> None:
         ({"auths": {"other.example.com": {"auth": AUTH}}}, URL, None),
         ({"auths": {"registry.example.com": {}}}, URL, None),
         ({"auths": {"registry.example.com": None}}, URL, None),
+        ({"auths": None, "credHelpers": None, "credsStore": None}, URL, None),
+        (
+            {"auths": {"registry.example.com": {"auth": AUTH, "identitytoken": None}}},
+            URL,
+            USER,
+        ),
+        ({"auths": {"registry.example.com": {"auth": f"{AUTH[:4]}\r\n{AUTH[4:]}\n"}}}, URL, USER),
         ({"auths": {"https://index.docker.io/v1/": {"auth": AUTH}}}, "https://docker.io", USER),
         (
             {"auths": {"https://index.docker.io/v1/": {"auth": AUTH}}},
