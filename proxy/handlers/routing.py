@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import msgspec
 
 from proxy.errors import NotFound, RequestInvalid
-from proxy.spec.digest import Digest, parse_digest
+from proxy.spec.digest import Digest, is_foreign_digest, parse_digest
 from proxy.spec.reference import Repository, Tag, parse_reference, parse_repository
 
 
@@ -32,7 +32,7 @@ class BlobRoute(msgspec.Struct, frozen=True):
 
 
 class OtherRoute(msgspec.Struct, frozen=True):
-    """Any other path below `/v2/`; the upstream knows what it means."""
+    """Any other path below `/v2/`, and digests of other algorithms; the upstream knows them."""
 
     path: str
 
@@ -87,6 +87,8 @@ def route(target: str) -> Route:
         return _other(path)
     # Escaped thrice over, the longest reference is shorter: what is longer is refused as well.
     repository, last = parse_repository(name), unquote(last[:_LONGEST_REFERENCE])
+    if is_foreign_digest(last):
+        return _other(path)
     if kind == "manifests":
         return ManifestRoute(repository, parse_reference(last))
     return BlobRoute(repository, parse_digest(last))

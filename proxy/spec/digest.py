@@ -1,7 +1,8 @@
 """Digests, as the OCI image spec writes them: `algorithm:hex`.
 
 Only sha256 is computed here: every registry and engine names content by it. sha512 is a
-registered algorithm and passes as a reference, but is never made.
+registered algorithm and passes as a reference, but is never made. Digests of any other algorithm
+mean nothing here; the grammar has room for them, and registries that know some.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ Digest = NewType("Digest", str)
 # Anchored for whoever searches with it: a digest becomes part of a path.
 DIGEST_PATTERN: Final = r"\A(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z"
 _REGISTERED: Final = re.compile(DIGEST_PATTERN)
+_OTHER: Final = re.compile(r"(?!sha(?:256|512):)[a-z0-9]++(?:[+._-][a-z0-9]++)*+:[A-Za-z0-9=_-]++")
 
 
 def parse_digest(text: str) -> Digest:
@@ -27,6 +29,11 @@ def parse_digest(text: str) -> Digest:
 def is_digest(text: str) -> TypeGuard[Digest]:
     """Tell whether `text` is a digest of a registered algorithm."""
     return _REGISTERED.fullmatch(text) is not None
+
+
+def is_foreign_digest(text: str) -> bool:
+    """Tell whether `text` is a digest of an algorithm that is not known here."""
+    return _OTHER.fullmatch(text) is not None
 
 
 def digest_of(content: bytes) -> Digest:

@@ -14,6 +14,7 @@ from proxy.spec.digest import (
     Verification,
     digest_of,
     is_digest,
+    is_foreign_digest,
     parse_digest,
     verify,
 )
@@ -103,3 +104,27 @@ def test_verification__in_pieces_as_in_one(pieces: list[bytes], other: bytes) ->
 
     with pytest.raises(DigestMismatch, match=f"{len(content)} bytes"):
         wrong.end()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sha384:" + "a" * 96, True),
+        ("blake3:" + "a" * 64, True),
+        ("multihash+base58:QmRZxt2b1FVZPNqd8hsiykDL3TdBDeTSPX9Kv46HmX4Gx8", True),
+        ("sha256+b64u:LCa0a2j_xo_5m0U8HTBBNBNCLXBkg7-g-YpeiGJm564", True),
+        ("sha256:" + "a" * 64, False),
+        ("sha256:b", False),
+        ("sha512:" + "a" * 64, False),
+        ("SHA384:a", False),
+        ("a+:b", False),
+        ("a:", False),
+        (":b", False),
+        ("a:b/c", False),
+        ("a:b%", False),
+        ("latest", False),
+    ],
+)
+def test_is_foreign_digest__by_the_grammar(text: str, expected: bool) -> None:
+    """What the spec's grammar allows and is not known here; a broken sha256 is just broken."""
+    assert expected is is_foreign_digest(text)
