@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from proxy.errors import UpstreamError, UpstreamTooLarge
 from proxy.handlers.links import outward
 from proxy.handlers.routing import is_api
-from proxy.spec.http_headers import end_to_end
+from proxy.spec.http_headers import end_to_end, first_forwarded
 from proxy.upstream.client import Document
 from proxy.upstream.stream import Stream
 
@@ -127,10 +127,11 @@ def own_origin(request: web.Request) -> str:
     """Return `scheme://host[:port]` of the proxy as this client addressed it.
 
     Of several proxies in front, the first tells how the client did; what is no host is not
-    believed.
+    believed. Those that say it by `X-Forwarded-…` are asked before `Forwarded`.
     """
-    scheme = _first(request, "X-Forwarded-Proto").lower()
-    host = _first(request, "X-Forwarded-Host")
+    forwarded = first_forwarded(request.headers.get("Forwarded", ""))
+    scheme = (_first(request, "X-Forwarded-Proto") or forwarded.get("proto", "")).lower()
+    host = _first(request, "X-Forwarded-Host") or forwarded.get("host", "")
     if HOST.fullmatch(host) is None:
         host = request.headers.get("Host", "localhost")
     return f"{scheme if scheme in _SCHEMES else request.scheme}://{host}"

@@ -1,10 +1,20 @@
-"""Which HTTP headers end at a hop and which describe a body (RFC 9110 7.6.1, 8 and 8.8)."""
+"""Which HTTP headers end at a hop and which describe a body (RFC 9110 7.6.1, 8 and 8.8).
 
+And what proxies on the way say of the request that they were sent (RFC 7239).
+"""
+
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
 Headers = Iterable[tuple[str, str]]
+
+_FORWARDED_PAIR: Final = re.compile(
+    r"[ \t]*+([!#$%&'*+.^_`|~0-9A-Za-z-]++)="
+    r"(?:\"((?:[^\"\\]++|\\.)*+)\"|([^\s\",;]++))[ \t]*+(;|,|$)"
+)
+_ESCAPED: Final = re.compile(r"\\(.)")
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -66,3 +76,20 @@ def end_to_end(headers: Headers, *, without: frozenset[str] = frozenset()) -> li
 def _hop_by_hop_and(without: frozenset[str]) -> frozenset[str]:
     # A few sets, each made once, are asked for with every request.
     return HOP_BY_HOP | without
+
+
+def first_forwarded(line: str) -> dict[str, str]:
+    """Return what the first element of `Forwarded` says, by names in lower case.
+
+    That is of the proxy that the client itself has talked to. What cannot be read ends the
+    reading.
+    """
+    told: dict[str, str] = {}
+    position = 0
+    while (pair := _FORWARDED_PAIR.match(line, position)) is not None:
+        name, quoted, plain, end = pair.groups()
+        told.setdefault(name.lower(), plain or _ESCAPED.sub(r"\1", quoted))
+        if end != ";":
+            break
+        position = pair.end()
+    return told

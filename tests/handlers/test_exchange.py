@@ -206,6 +206,16 @@ async def test_location__leads_to_the_proxy(location: str, base: str, expected: 
             ("X-Forwarded-Proto: https", "X-Forwarded-Host: out.example.com:1"),
             "https://out.example.com:1",
         ),
+        (("Forwarded: for=192.0.2.1;proto=https",), f"https://{HOST}"),
+        (
+            ('Forwarded: For="[2001:db8::1]"; Proto=HTTPS;Host="out.example.com:1", host=b',),
+            "https://out.example.com:1",
+        ),
+        (('Forwarded: host="a b";proto=ftp',), f"http://{HOST}"),
+        (
+            ("Forwarded: host=a;proto=http", "X-Forwarded-Proto: https", "X-Forwarded-Host: b"),
+            "https://b",
+        ),
     ],
 )
 async def test_location__on_the_host_that_the_client_used(

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.spec.http_headers import HOP_BY_HOP, REPRESENTATION, end_to_end
+from proxy.spec.http_headers import (
+    HOP_BY_HOP,
+    REPRESENTATION,
+    end_to_end,
+    first_forwarded,
+)
 
 header_names = st.one_of(
     st.sampled_from(["Connection", "TE", "Accept", "x-a", "X-B", "Content-Type"]),
@@ -70,3 +75,29 @@ def test_tables__lower_case() -> None:
     names = HOP_BY_HOP | REPRESENTATION
 
     assert {name.lower() for name in names} == names
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", {}),
+        ("for=192.0.2.1", {"for": "192.0.2.1"}),
+        ("For=a;PROTO=https ; host=b, for=c;by=d", {"for": "a", "proto": "https", "host": "b"}),
+        ('host="[2001:db8::1]:80";proto=http', {"host": "[2001:db8::1]:80", "proto": "http"}),
+        (r'host="a\"b,;c";by=_x', {"host": 'a"b,;c', "by": "_x"}),
+        ("host=a;host=b", {"host": "a"}),
+        ('host=""', {"host": ""}),
+        ("host=a;;proto=https", {"host": "a"}),
+        ("host=a proto=https", {}),
+        (", host=a", {}),
+    ],
+)
+def test_first_forwarded__of_the_first_proxy(line: str, expected: dict[str, str]) -> None:
+    """The first element tells how the client came, as far as it can be read."""
+    assert expected == first_forwarded(line)
+
+
+@given(st.text(alphabet='ab=;," \\\t', max_size=40))
+def test_first_forwarded__of_any_text(line: str) -> None:
+    """Whatever stands there, names are in lower case and nothing raises."""
+    assert all(name and name == name.lower() for name in first_forwarded(line))
