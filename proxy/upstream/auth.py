@@ -101,6 +101,7 @@ class Memory:
     def __init__(self) -> None:
         self._latest: Demand | None = None
         self._scopes: LRUCache[str, str] = LRUCache(_SCOPES_REMEMBERED)
+        self._accepted: LRUCache[Demand, Secret] = LRUCache(_SCOPES_REMEMBERED)
 
     def recall(self, scope: str) -> Demand | None:
         """Return what a request with this scope will be asked for; None if nothing is known."""
@@ -114,6 +115,15 @@ class Memory:
         if demand.scope and demand.scope != scope:
             self._scopes[scope] = demand.scope
 
+    def accept(self, demand: Demand | None, authorization: Secret | None) -> None:
+        """Remember that an Authorization has met a demand."""
+        if demand is not None and authorization is not None:
+            self._accepted[demand] = authorization
+
+    def has_accepted(self, demand: Demand, authorization: Secret | None) -> bool:
+        """Tell whether this Authorization is the last that has met this demand."""
+        return authorization is not None and self._accepted.get(demand) == authorization
+
     def forget(self) -> None:
         """Let the next request ask the upstream what it demands by now."""
         self._latest = None
@@ -122,7 +132,8 @@ class Memory:
 def dialogue(memory: Memory, asked: Asked) -> Dialogue:
     """Yield the steps of one request; the reply to the last Send is its reply.
 
-    Overloaded if a body was sent in vain and another try may do better.
+    Overloaded if a body was sent in vain and another try may do better: not with a token that
+    was good for nothing yet, for the next one will be no better.
     """
     demand = memory.recall(asked.scope)
     if demand is None:
@@ -134,8 +145,9 @@ def dialogue(memory: Memory, asked: Asked) -> Dialogue:
     authorization = yield from _authorization(demand, refused=None)
     reply = yield from _reply(Send(authorization))
     if reply.status != 401:
+        memory.accept(demand, authorization)
         return
-    demand = _demand(reply, asked.scope)
+    met, demand = demand, _demand(reply, asked.scope)
     if demand is None:
         return
     memory.learn(asked.scope, demand)
@@ -143,8 +155,12 @@ def dialogue(memory: Memory, asked: Asked) -> Dialogue:
     if fresh is None or fresh == authorization:
         return
     if asked.has_body:
+        if demand.realm and demand == met and not memory.has_accepted(demand, authorization):
+            return
         raise Overloaded("the upstream asked for credentials after the body was sent; come again")
-    yield Send(fresh)
+    reply = yield from _reply(Send(fresh))
+    if reply.status != 401:
+        memory.accept(demand, fresh)
 
 
 def _reply(step: Send | Probe) -> Generator[Step, Answer, Reply]:

@@ -163,13 +163,32 @@ def test_dialogue__a_challenge_that_nobody_can_meet(lines: tuple[str, ...]) -> N
 
 def test_dialogue__a_body_is_sent_once() -> None:
     """A refused upload is not sent again, but its client may: the next token is there."""
-    run = dialogue(taught(), Asked(SCOPE, has_body=True))
+    memory = taught()
+    steps(memory, ASKED, OLD, OPEN)
+    run = dialogue(memory, Asked(SCOPE, has_body=True))
 
     assert GetToken(DEMAND) == next(run)
     assert Send(Secret("Bearer old")) == run.send(OLD)
     assert GetToken(DEMAND, refused=OLD) == run.send(BEARER)
     with pytest.raises(Overloaded, match="come again"):
         run.send(NEW)
+
+
+def test_dialogue__a_body_behind_a_challenge_of_its_own() -> None:
+    """Where the upstream tells only now what it demands, coming again helps."""
+    special = Reply(401, (f'Bearer realm="{REALM}",service="s",scope="special"',))
+    for memory, answers in ((Memory(), (OPEN, BEARER, NEW)), (taught(), (OLD, special, NEW))):
+        with pytest.raises(Overloaded, match="come again"):
+            steps(memory, Asked(SCOPE, has_body=True), *answers)
+
+
+def test_dialogue__a_body_that_no_token_is_good_for() -> None:
+    """A token that was never accepted has not ended: the 401 is the answer, each time."""
+    memory = taught()
+    for old, new in ((OLD, NEW), (NEW, Secret("newer"))):
+        found = steps(memory, Asked(SCOPE, has_body=True), old, BEARER, new)
+
+        assert 1 == sum(isinstance(step, Send) for step in found)
 
 
 def test_dialogue__a_body_refused_for_good() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ from tests.upstream.test_tokens import Clock, Known
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from tests.registry_faults import Reply
 
 USER = Credentials("u", Secret("p"))
 MANIFEST = "/v2/lib/app/manifests/1"
@@ -292,6 +295,30 @@ async def test_send__upload_with_a_revoked_token() -> None:
 
     assert 201 == status
     assert (2, 3) == (registry.count("GET", "^/token"), registry.count("POST"))
+
+
+async def test_send__push_by_who_may_only_pull() -> None:
+    """A registry that challenges whoever lacks a permission is not asked for ever: 403 at once."""
+
+    class Challenging(TokenAuth):
+        def refuse(self, url: str, authorization: str | None, scope: str | None) -> Reply | None:
+            refusal = super().refuse(url, authorization, scope)
+            if refusal is not None and refusal.status == 403:
+                return self._challenge(url, scope, "insufficient_scope")
+            return refusal
+
+    auth = Challenging(users={"u": "p"})
+    auth.allow("u", "lib/*", "pull")
+    async with Registry(auth=auth) as registry, authorizing(registry.url) as transport:
+        await push(registry, "lib/app", "1", make_image())
+        url = registry.url + "/v2/lib/app/manifests/2"
+        for _ in range(2):
+            status, body, _ = await ask(transport, url, "PUT", make_image().manifest)
+
+            assert (403, "DENIED") == (status, json.loads(body)["errors"][0]["code"])
+        status, _, _ = await ask(transport, registry.url + MANIFEST)
+
+    assert 200 == status
 
 
 async def test_send__another_origin_gets_nothing() -> None:
