@@ -128,9 +128,12 @@ class UpstreamRegistry:
         UpstreamUnreachable, UpstreamTimeout or UpstreamInvalid if there is no reply to return.
         """
         url, headers = self._url, list(headers)
-        target = self._base_path + target
+        target = endpoint = self._base_path + target
         for _ in range(_MOST_REDIRECTS + 1):
-            stream = await self._send(method, url, target, headers, body, kind=kind)
+            # Where the upstream redirects to itself, what is asked permission for stays the same.
+            stream = await self._send(
+                method, url, target, headers, body, kind=kind, endpoint=endpoint
+            )
             if not follow or body is not None or stream.status not in _REDIRECTS:
                 return stream
             await stream.close()

@@ -17,6 +17,7 @@ from tests.engines.errors import EngineError
 from tests.images import make_image, push, sha256
 from tests.peers import HTPASSWD_U_P, skopeo
 from tests.registry import BasicAuth, Registry, TokenAuth, basic_authorization
+from tests.registry_faults import Reply
 from tests.running import running
 from tests.test_cli import event, started
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import aiohttp
+    from aiohttp import web
 
     from tests.engines.engine import Engine
     from tests.peers import Peer, StartRegistry
@@ -212,6 +214,34 @@ async def test_held__redirects_carry_no_credentials(
     assert set(IMAGE.layers) <= set(pulled.layers)
     assert registry.storage.requests
     assert {None} == {one.authorization for one in registry.storage.requests}
+
+
+async def test_held__redirects_within_the_upstream(held: Callable[..., Sections]) -> None:
+    """Blobs that the registry redirects to another place of its own are asked for with the token.
+
+    Google's does so; nothing in such a path tells for which repository it is.
+    """
+    blobs, downloads = "/v2/lib/app/blobs/", "/artifacts-downloads/downloads/"
+
+    class GoogleLike(Registry):
+        async def answer(self, request: web.Request) -> Reply:
+            if request.raw_path.startswith(downloads):
+                request = request.clone(rel_url=request.raw_path.replace(downloads, blobs))
+                return await super().answer(request)
+            reply = await super().answer(request)
+            if reply.status == 200 and request.raw_path.startswith(blobs):
+                reply = Reply(302)
+                reply.headers["Location"] = request.raw_path.replace(blobs, downloads)
+            return reply
+
+    async with GoogleLike(auth=token_auth("robot", "held")) as registry:
+        await push(registry, "lib/app", "1", IMAGE)
+        async with proxied(registry, held()) as url:
+            pulled = await Docker191(url, credentials=USER).pull("lib/app", "1")
+
+    assert set(IMAGE.layers) <= set(pulled.layers)
+    assert registry.count("GET", f"^{downloads}") >= len(IMAGE.layers)
+    assert 1 == registry.count(path_regex="^/token")
 
 
 async def test_held__translated_digests_obey_the_upstream(
