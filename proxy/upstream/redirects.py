@@ -2,7 +2,8 @@
 
 A registry redirects blobs to object storage. Credentials are for the registry alone: sent
 along, they would be disclosed, and S3 refuses a request that carries them beside a presigned
-query ("Only one auth mechanism allowed").
+query ("Only one auth mechanism allowed"). They are not only in Authorization and cookies: there
+are API keys in headers of a registry's own. So another host is sent what is known to be none.
 """
 
 from typing import Final
@@ -10,8 +11,18 @@ from typing import Final
 import httpx
 
 from proxy.errors import UpstreamInvalid
+from proxy.spec.http_headers import CONDITIONS
 
-_FOR_THE_REGISTRY_ALONE: Final = frozenset({"authorization", "cookie"})
+_FOR_ANYBODY: Final = CONDITIONS | {
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "pragma",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+}
 _PORTS: Final = {"http": 80, "https": 443}
 _LONGEST: Final = 8192  # a presigned URL has less than half; it is quoted character by character
 
@@ -46,7 +57,7 @@ def next_hop(
     if url.scheme == "https" and there.scheme == "http" and not plain:
         raise UpstreamInvalid("the upstream is asked over https, it redirected to http")
     if origin_of(there) != origin_of(url):
-        headers = [pair for pair in headers if pair[0].lower() not in _FOR_THE_REGISTRY_ALONE]
+        headers = [pair for pair in headers if pair[0].lower() in _FOR_ANYBODY]
     return there, there.raw_path.decode("ascii"), headers
 
 
