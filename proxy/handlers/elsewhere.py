@@ -18,7 +18,7 @@ from proxy.errors import RegistryError
 from proxy.handlers.routing import OtherRoute, repository_of, route
 
 _PURPOSE: Final = b"regshim places of uploads"
-_SHOWN: Final = re.compile(r"/v2/([^?]+?)/blobs/uploads/regshim-([0-9a-f]{32})(/[^?]+)(.*)")
+_SHOWN: Final = re.compile(r"/v2/([^?]+?)/blobs/uploads/regshim-([0-9a-f]{32})(/[^?]*)(.*)")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -52,19 +52,20 @@ class Elsewhere:
         """Return the path, and query, that stands for the place of an upload; else `link`.
 
         `link` is absolute, from a reply to a request for `target` that was no redirect. What the
-        proxy would not take as a path is not shown as one.
+        proxy would not take as a request's target is not shown as one.
         """
         here = self.find(target)
         repository = repository_of(target) if here is None else here.repository
         if not repository or not link.startswith(f"{self._origin}/"):
             return link
-        path, mark, query = link.removeprefix(self._origin).partition("?")
-        shown = f"/v2/{repository}/blobs/uploads/regshim-{self._seal(repository, path)}{path}"
+        place = link.removeprefix(self._origin)
+        seal = self._seal(repository, place.partition("?")[0])
+        shown = f"/v2/{repository}/blobs/uploads/regshim-{seal}{place}"
         try:
             is_upload = isinstance(route(target), OtherRoute) and route(shown).kind == "upload"
         except RegistryError:
             return link
-        return f"{shown}{mark}{query}" if is_upload else link
+        return shown if is_upload else link
 
     def _seal(self, repository: str, path: str) -> str:
         # A client may escape a path in its own way; what it adds to the query is its affair.

@@ -12,6 +12,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 from multidict import CIMultiDict
 
 from proxy.errors import RegistryError
+from proxy.handlers.elsewhere import Elsewhere
 from proxy.handlers.exchange import client_headers, own_origin
 from proxy.handlers.heads import MAX_LINE
 from proxy.handlers.manifests import _client_has_it
@@ -68,9 +69,18 @@ def _reference_seeds() -> Iterator[bytes]:
     yield from (b"sha512:" + b"0f" * 64, b"sha256-" + b"0f" * 32 + b".sig")
 
 
+_ELSEWHERE = Elsewhere("https://registry.example.com", b"s")
+
+
 def _routes(content: bytes) -> None:
     target = text_of(content[:MAX_LINE])
     scope_of("POST", target)
+    assert _ELSEWHERE.find(target) is None  # the seal cannot be guessed
+    link = f"https://registry.example.com{target}"
+    shown = _ELSEWHERE.show("/v2/a/blobs/uploads/", link)
+    place = _ELSEWHERE.find(shown)
+    assert shown == link if place is None else (place.target, place.repository) == (target, "a")
+    _ELSEWHERE.show(target, link)
     found = route(target)
     assert scope_of("GET", target).count(" ") == 0
     assert found.kind
@@ -85,6 +95,8 @@ def _route_seeds() -> Iterator[bytes]:
     yield f"/v2/a/blobs/uploads/?mount={_DIGEST}&from=b%2Fc".encode()
     yield from (b"/v2/a/blobs/uploads/1-2?_state=x%3D", b"/v2/manifests/manifests/a%3Ab")
     yield from (b"/v2/a/../b/manifests/c", b"/v2/%2e%2E;/a", b"http://a/v2/")
+    yield b"/v2/a/blobs/uploads/regshim-" + b"0f" * 16 + b"/artifacts-uploads/b/x==?_state=y"
+    yield from (b"/v2/a/blobs/upload/1-2", b"/v2/a/blobs/multihash+base58:QmRZxt2b1FVZPN")
 
 
 # What somebody may well write into a config who thinks of no attack.
@@ -176,6 +188,7 @@ def _forwarded_seeds() -> Iterator[bytes]:
     yield b"Location: //registry.example.com:443/b/v2/\nX-Forwarded-Host: a.example, b"
     yield b"Location: https://[::1]:5000/\nLocation: /b/v2/\nX-Forwarded-Proto: HTTPS,http"
     yield b'Link: </b/v2/_catalog?last=a>; rel="next", <https://registry.example.com/b/v2/>; x'
+    yield b'Location: /b/v2/\nForwarded: for=_a; proto=https;host="[::1]:5000", host=b'
     yield b"Connection: close, X-A , x-b\nX-A: 1\nX-B: 2\nTE: trailers\nX-Request-Id: a.b-c_d"
     yield b'If-None-Match: W/"' + _DIGEST.encode() + b'", *\nAuthorization: Basic YTpi'
 
@@ -248,7 +261,10 @@ TARGETS = (
         "routes",
         _routes,
         _route_seeds,
-        words=(*_URL_WORDS, b"/manifests/", b"/blobs/", b"/blobs/uploads/", b"from=", b"&", b"./"),
+        words=(
+            *(*_URL_WORDS, b"/manifests/", b"/blobs/", b"/blobs/uploads/", b"from=", b"&", b"./"),
+            b"/blobs/uploads/regshim-" + b"0" * 32,
+        ),
         frames=((b"/v2/", b""), (b"/v2/a", b"\n"), (b"/v2/a/manifests/", b""), (b"/v2/?", b"")),
         readings=2,
     ),
@@ -309,7 +325,10 @@ TARGETS = (
         "forwarded-headers",
         _forwarded,
         _forwarded_seeds,
-        words=(*_URL_WORDS, b"\nConnection: a,", b"\nA: b", b"<", b">", b"<a>,", b'"', b",", b"W/"),
+        words=(
+            *(*_URL_WORDS, b"\nConnection: a,", b"\nA: b", b"<", b">", b"<a>,", b'"', b",", b"W/"),
+            *(b"a=b;", b"\\"),
+        ),
         frames=(
             (b"Location: ", b""),
             (b"Location: https://registry.example.com", b""),
@@ -317,6 +336,8 @@ TARGETS = (
             (b"Link: <https://", b">"),
             (b"Connection: ", b""),
             (b"X-Forwarded-Host: ", b"!"),
+            (b"Location: /b/v2/\nForwarded: ", b""),
+            (b'Location: /b/v2/\nForwarded: host="', b""),
             (b"If-None-Match: ", b""),
             (b"Authorization: Basic ", b""),
         ),

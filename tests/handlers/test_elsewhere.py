@@ -160,6 +160,9 @@ def test_show__and_found_again(query: str) -> None:
     assert shown.startswith(f"{UPLOADS}regshim-")
     assert ELSEWHERE.show(UPLOADS, ORIGIN + PATH + query) == shown + query
     assert Place(PATH + query, "team/app") == ELSEWHERE.find(shown + query)
+    assert Place(f"/{query}", "team/app") == ELSEWHERE.find(
+        ELSEWHERE.show(UPLOADS, f"{ORIGIN}/{query}")
+    )
 
 
 def test_show__the_next_place_of_the_same_upload() -> None:
@@ -196,6 +199,7 @@ def test_find__by_whoever_has_the_same_secret() -> None:
         (UPLOADS, f"{ORIGIN}//b"),
         (UPLOADS, f"{ORIGIN}/a%2fb"),
         (UPLOADS, f"{ORIGIN}/a b"),
+        (UPLOADS, f"{ORIGIN}/a?b c"),
         (UPLOADS, f"{ORIGIN}/a/blobs/b"),
         (UPLOADS, f"{ORIGIN}/a/manifests/b"),
         (UPLOADS, "/v2/team/app/blobs/uploads/1"),
