@@ -43,6 +43,7 @@ from proxy.metrics import Metrics, workers_directory
 from proxy.status.activity import Activity
 from proxy.status.page import Facts
 from proxy.status.sharing import Shared
+from proxy.tls import load_upstream_tls
 from proxy.tracing import NO_TRACING, Tracing, open_tracing
 from proxy.translate.jws import SigningKey
 from proxy.upstream.challenges import Challenges
@@ -59,6 +60,7 @@ _PASSTHROUGH: Final = web.AppKey("passthrough", Passthrough)
 _OWN: Final[web.AppKey[dict[str, _Answer]]] = web.AppKey("own", dict)
 _STATUS: Final = web.AppKey("status", StatusPage)
 _GUARD: Final = web.AppKey("guard", Guard)
+_CONNECTIONS: Final = web.AppKey("connections", Connections)
 READINESS: Final = web.AppKey("readiness", Readiness)
 _PULLS: Final = frozenset({"GET", "HEAD"})
 
@@ -89,7 +91,7 @@ def build(config: Config, key: SigningKey) -> web.Application:
             activity.writing(),
             inventory.writing() if inventory else nullcontext(),
         ):
-            upstream = connections.upstream
+            app[_CONNECTIONS], upstream = connections, connections.upstream
             readiness = app[READINESS] = Readiness(
                 upstream,
                 kid=key.kid,
@@ -139,12 +141,14 @@ def follow(app: web.Application, config: Config) -> Callable[[], None]:
     Everything that is new is read and made here; ConfigError if it cannot be used.
     """
     settings, rows = client_settings(config), shown(config)
+    tls = load_upstream_tls(config.upstream)
     guard = app.get(_GUARD)
     users = None if guard is None else users_of(config.listen.htpasswd)
 
     def change() -> None:
         app[_MANIFESTS].settings = app[_EMPTY_LAYER].settings = settings
         app[_STATUS].show(rows)
+        app[_CONNECTIONS].speak(tls)
         if guard is not None:
             guard.users = users
 

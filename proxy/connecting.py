@@ -22,7 +22,7 @@ from proxy.store.guarded import GuardedEntries
 from proxy.store.memory import MemoryEntries
 from proxy.store.tiered import TieredEntries
 from proxy.store.translations import Translations
-from proxy.tls import upstream_context
+from proxy.tls import UpstreamTls, load_upstream_tls
 from proxy.tracing import NO_TRACING, Tracing
 from proxy.translate.jws import SigningKey
 from proxy.upstream.addresses import Neighbourhood
@@ -42,13 +42,15 @@ class Connections(NamedTuple):
     """What a config connects to.
 
     `store_state` tells how the durable store does, for people; while the context `store_watched`
-    lasts it is tried now and then, and made if it is not there yet.
+    lasts it is tried now and then, and made if it is not there yet. `speak` replaces what https
+    servers are checked with and shown.
     """
 
     upstream: UpstreamRegistry
     puller: Puller
     store_state: Callable[[], str]
     store_watched: Callable[[], AbstractAsyncContextManager[None]]
+    speak: Callable[[UpstreamTls], None]
 
 
 @asynccontextmanager
@@ -66,8 +68,7 @@ async def connected(
     """
     timeouts = config.upstream.timeouts
     # What can be refused comes first: nothing is open yet.
-    tls = upstream_context(config.upstream)
-    tls_of_others = upstream_context(config.upstream, client_certificate=False)
+    tls = load_upstream_tls(config.upstream)
     credentials = login or own_credentials(config.upstream)
     memory = MemoryEntries(config.cache.memory, count=metrics.store)
     durable = _durable(config.cache, metrics)
@@ -79,11 +80,13 @@ async def connected(
         idle=timeouts.idle,
         splicer=_splicer(config),
     )
-    reach = Reach(
-        url,
-        upstream=connecting(tls=tls, dial=neighbourhood.live_at),
-        others=connecting(tls=tls_of_others, dial=neighbourhood.check),
-    )
+    at_upstream = connecting(tls=tls.upstream, dial=neighbourhood.live_at)
+    at_others = connecting(tls=tls.others, dial=neighbourhood.check)
+    reach = Reach(url, upstream=at_upstream, others=at_others)
+
+    def speak(tls: UpstreamTls) -> None:
+        at_upstream.tls, at_others.tls = tls
+
     transport = RetryingTransport(
         DeadlineTransport(
             reach, connect=timeouts.connect, idle=timeouts.idle, commit=timeouts.commit
@@ -115,6 +118,7 @@ async def connected(
             Puller(sources, store, key),
             lambda: "memory only" if durable is None else durable.state,
             nullcontext if durable is None else durable.watched,
+            speak,
         )
     finally:
         await upstream.close()

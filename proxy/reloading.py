@@ -26,10 +26,13 @@ RELOADED: Final = frozenset(
         "translate.default_platform",
         "translate.no_accept",
         "translate.platform_fallbacks",
+        "upstream.ca_file",
+        "upstream.client_cert_file",
+        "upstream.client_key_file",
     }
 )
 """The keys that can change while the proxy runs. A file in them cannot come or go: without it
-there is no TLS, or no guard, at all."""
+there is no TLS, or no guard, at all, or other authorities count."""
 
 Follow = Callable[[], None]
 Prepare = Callable[[Config], Follow]

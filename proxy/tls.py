@@ -94,6 +94,23 @@ def _server_context(settings: ListenTls) -> ssl.SSLContext:
     return context
 
 
+class UpstreamTls(NamedTuple):
+    """What https servers are checked with, and shown: the upstream, and all others.
+
+    None: by the system's authorities, and nothing is shown.
+    """
+
+    upstream: ssl.SSLContext | None
+    others: ssl.SSLContext | None
+
+
+def load_upstream_tls(upstream: Upstream) -> UpstreamTls:
+    """Read the files of `upstream`; ConfigError if they cannot be used."""
+    return UpstreamTls(
+        upstream_context(upstream), upstream_context(upstream, client_certificate=False)
+    )
+
+
 def upstream_context(
     upstream: Upstream, *, client_certificate: bool = True
 ) -> ssl.SSLContext | None:

@@ -31,7 +31,7 @@ from proxy.metrics import MULTIPROCESS_DIRECTORY, WORKER
 from proxy.reloading import Follow, Reloader
 from proxy.scratch import scratch
 from proxy.stopping import CUT, Stopping
-from proxy.tls import load_certificate
+from proxy.tls import load_certificate, load_upstream_tls
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
@@ -112,6 +112,7 @@ class Supervisor:
         """Check what the workers will read, and return what makes them."""
         if config.listen.tls.cert_file is not None:
             load_certificate(config.listen.tls)
+        load_upstream_tls(config.upstream)
         if config.listen.htpasswd is not None:
             try:
                 Htpasswd.load(config.listen.htpasswd)

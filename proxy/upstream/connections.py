@@ -4,8 +4,9 @@ One request, one reply: a connection on which anything came that nobody asked fo
 again, and interim replies (1xx) have a number beside the time that deadline.py gives them.
 """
 
+import ssl
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -53,15 +54,18 @@ class Connector(aiohttp.TCPConnector):
         self._last = req.url.scheme, req.url.raw_authority.encode("ascii"), req.connection_key
         return connection
 
-    async def open_to(self, scheme: str, authority: bytes) -> Connection | None:
-        """Give a connection that is open to an origin; None if there is none.
+    async def open_to(
+        self, scheme: str, authority: bytes, tls: ssl.SSLContext | Literal[True]
+    ) -> Connection | None:
+        """Give a connection that is open to an origin, made with `tls`; None if there is none.
 
         Only the origin that was last connected to is known here: the upstream, for which there
         is a connector of its own.
         """
         if self._last is None or self._last[:2] != (scheme, authority):
             return None
-        return await self._get(self._last[2], [])
+        key = self._last[2]
+        return await self._get(key, []) if key.ssl is tls else None
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
         while (connection := await super()._get(key, traces)) is not None:

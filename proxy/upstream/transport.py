@@ -44,6 +44,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     `timeout` (httpx's) may have another `read` for the silence before its reply. There is no
     limit on the number of connections (who calls bounds that) nor on the time of a transfer.
     `dial` is told each address before it is connected to, and may raise AddressRefused.
+    `tls` can be replaced, for the requests to come: no connection made with another serves them.
 
     A reply has two extensions: `at_hand`, see `ReplyBody.at_hand`, and `splice`, which with a
     `splicer` does what `ReplyBody.splice` says. A request may have the extension `upload`: an
@@ -65,13 +66,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             return socket.socket(family, kind, protocol)
 
         self._idle, self._splicer = idle, splicer
+        self.tls = tls
         # `connect` is the whole way there: names, every address, TLS.
         self._timeout = lru_cache(
             partial(aiohttp.ClientTimeout, connect=connect, sock_connect=connect)
         )
-        self._connector = Connector(
-            limit=0, ssl=tls or True, ttl_dns_cache=30, socket_factory=connecting
-        )
+        self._connector = Connector(limit=0, ttl_dns_cache=30, socket_factory=connecting)
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             timeout=self._timeout(sock_read=idle),
@@ -105,6 +105,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                     headers=headers,
                     data=self._data(request) if has_body else None,
                     allow_redirects=False,
+                    ssl=self.tls or True,
                     timeout=self._timeout(sock_read=patience),
                 )
         except FAILURES as error:
@@ -132,7 +133,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         target, authority = f"{path}?{query}" if query else path, request.url.netloc
         if hdrs.HOST not in headers:
             headers = CIMultiDict([(hdrs.HOST, authority.decode("ascii")), *headers.items()])
-        connection = await self._connector.open_to(request.url.scheme, authority)
+        connection = await self._connector.open_to(request.url.scheme, authority, self.tls or True)
         if connection is None:
             return None
         return await ask(connection, request.method, target, headers, patience=patience)

@@ -252,6 +252,53 @@ async def test_serve__sighup_swaps_the_certificate(
     assert first["expires"] != shown["expires"]
 
 
+async def test_serve__sighup_reads_the_upstreams_files(
+    http: aiohttp.ClientSession, authority: Authority, tmp_path: Path
+) -> None:
+    """SIGHUP: the next request shows the new client certificate, and goes by the new authorities.
+
+    Files that cannot be used are refused with a line in the log, and what was read stays.
+    """
+    context = authority.issue("server").server_context()
+    context.load_verify_locations(authority.file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    client = authority.issue("client", lasts=timedelta(days=-1))
+    others = Authority(tmp_path, "others")
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(authority.file.read_bytes())
+    config = tmp_path / "config.json"
+    files = {
+        "ca_file": str(trusted),
+        "client_cert_file": str(client.cert_file),
+        "client_key_file": str(client.key_file),
+    }
+    async with Registry(tls=context) as registry:
+        document = {"listen": {"port": 0}, "admin": {"port": 0}}
+        upstream = files | {"url": registry.url, "retries": {"attempts": 1}}
+        config.write_text(json.dumps(document | {"upstream": upstream}))
+        async with served(config) as process:
+            url = f"http://{(await line(process, 'serving'))['address']}"
+            assert 502 == (await ping(http, url))[0]
+
+            authority.issue("client")
+            process.send_signal(signal.SIGHUP)
+            await line(process, "reloaded")
+            assert (200, "") == await ping(http, url)
+
+            client.key_file.write_text("nonsense")
+            process.send_signal(signal.SIGHUP)
+            refused = await line(process, "reload refused")
+            assert (200, "") == await ping(http, url)
+
+            authority.issue("client")
+            trusted.write_bytes(others.file.read_bytes())
+            process.send_signal(signal.SIGHUP)
+            await line(process, "reloaded")
+            assert 502 == (await ping(http, url))[0]
+
+    assert "upstream.client_key_file" in refused["reason"]
+
+
 async def test_serve__ends_with_2_and_the_key_path(pair: Pair, tmp_path: Path) -> None:
     """`regshim serve` does not start with a certificate that cannot be used."""
     pair.key_file.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING
 
 import httpx
@@ -97,11 +98,12 @@ async def test_open_to__only_where_it_leads(transport: AiohttpTransport) -> None
         connector = transport._connector
         authority = server.url.removeprefix("http://").encode()
 
-        assert await connector.open_to("http", authority) is None
+        assert await connector.open_to("http", authority, True) is None
         await body_of(await transport.handle_async_request(request("GET", server.url)))
-        assert await connector.open_to("https", authority) is None
-        assert await connector.open_to("http", b"127.0.0.1") is None
-        connection = await connector.open_to("http", authority)
+        assert await connector.open_to("https", authority, True) is None
+        assert await connector.open_to("http", b"127.0.0.1", True) is None
+        assert await connector.open_to("http", authority, ssl.create_default_context()) is None
+        connection = await connector.open_to("http", authority, True)
         assert connection is not None
-        assert await connector.open_to("http", authority) is None
+        assert await connector.open_to("http", authority, True) is None
         connection.close()
