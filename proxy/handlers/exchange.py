@@ -23,9 +23,37 @@ from proxy.upstream.stream import Stream
 
 # What aiohttp adds to a reply that does not have it; a relayed one stays as it was.
 _ADDED_BY_SERVER: Final = ("Server", "Content-Type")
-_NOT_FOR_UPSTREAM: Final = frozenset(
-    {"host", "expect", "forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"}
+# Some servers (IIS, Symfony) take the path to serve from a header: another than was looked at here.
+_OTHER_PATHS: Final = frozenset({"x-original-url", "x-rewrite-url"})
+_NOT_FOR_UPSTREAM: Final = _OTHER_PATHS | {
+    "host",
+    "expect",
+    "forwarded",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+}
+STEERING: Final = frozenset(
+    {
+        "front-end-https",
+        "x-artifactory-override-base-url",
+        "x-forwarded-path",
+        "x-forwarded-prefix",
+        "x-forwarded-protocol",
+        "x-forwarded-scheme",
+        "x-forwarded-server",
+        "x-forwarded-ssl",
+        "x-forwarded-uri",
+        "x-host",
+        "x-jfrog-override-base-url",
+        "x-original-host",
+        "x-scheme",
+        "x-url-scheme",
+    }
 )
+"""Headers, in lower case, by which a proxy in front tells some servers under which URL they are
+known. They go on: the realm of a challenge is made of them, which clients must be able to reach.
+But where the links of such a reply lead, the client may have said."""
 # What a manifest, or the lack of one, depends on beside what is asked for.
 VARY: Final = "Accept, User-Agent"
 _SCHEMES: Final = frozenset({"http", "https"})

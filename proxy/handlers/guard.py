@@ -8,13 +8,14 @@ from typing import Final
 from aiohttp import web
 
 from proxy.errors import NotFound, Unauthorized
-from proxy.handlers.exchange import HOLDER, NOT_FORWARDED
+from proxy.handlers.exchange import HOLDER, NOT_FORWARDED, STEERING
 from proxy.handlers.middleware import Handler
 from proxy.handlers.routing import is_api
 from proxy.htpasswd import Htpasswd
 
 _CHALLENGE: Final = 'Basic realm="regshim"'
-_OF_THE_CLIENT: Final = frozenset({"authorization", "cookie"})
+# With the proxy's credentials the upstream is not to be told by a client where its links lead.
+_OF_THE_CLIENT: Final = STEERING | {"authorization", "cookie"}
 
 
 class Guard:

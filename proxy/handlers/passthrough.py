@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from proxy.handlers import exchange
 from proxy.handlers.elsewhere import Elsewhere
-from proxy.handlers.exchange import own_origin, relay, upstream_headers
+from proxy.handlers.exchange import STEERING, own_origin, relay, upstream_headers
 from proxy.handlers.request_body import RequestBody
 from proxy.handlers.routing import is_api
 from proxy.upstream.client import UpstreamRegistry
@@ -48,7 +48,8 @@ class Passthrough:
                 request.method, place.target, headers, body, repository=place.repository
             )
         reply_headers = self.client_headers(request, stream.status, stream.headers.items())
-        if 200 <= stream.status < 300 and _LOCATION in reply_headers:
+        is_steered = any(name.lower() in STEERING for name, _ in headers)
+        if 200 <= stream.status < 300 and _LOCATION in reply_headers and not is_steered:
             link = self._elsewhere.show(request.raw_path, reply_headers[_LOCATION])
             reply_headers[_LOCATION] = own_origin(request) + link if is_api(link) else link
         if request.path == "/v2/" and stream.status in {200, 401}:

@@ -150,6 +150,23 @@ async def test_upload__to_no_place_that_the_upstream_has_not_named(
         assert wrong == [request.path_qs for request in registry.requests[1:]]
 
 
+async def test_upload__to_no_place_that_the_client_has_named(http: aiohttp.ClientSession) -> None:
+    """Artifactory makes its links of a header: what that says is not the registry's word."""
+
+    class Steered(Registry):
+        async def answer(self, request: web.Request) -> Reply:
+            reply = await super().answer(request)
+            base = request.headers.get("X-JFrog-Override-Base-Url", "")
+            reply.headers["Location"] = base + reply.headers.get("Location", "")
+            return reply
+
+    async with Steered() as registry, running(registry) as url:
+        named = f"{registry.url}/api/security/users?x="
+        headers = {"X-JFrog-Override-Base-Url": named}
+        async with http.post(url + OURS, headers=headers) as started:
+            assert (202, named) == (started.status, started.headers["Location"].partition(OURS)[0])
+
+
 @pytest.mark.parametrize(
     "query", ["", "?_state=a%2Fb&c=%zz", "?digest=sha256:0", "?a=/v2/x/blobs/uploads/"]
 )

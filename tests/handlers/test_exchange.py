@@ -87,7 +87,10 @@ async def test_request__headers_pass_in_order() -> None:
 
 
 async def test_request__what_is_for_this_hop_stays() -> None:
-    """Hop-by-hop headers, those that Connection names, and what names this proxy stay here."""
+    """Hop-by-hop headers, those that Connection names, and what names this proxy stay here.
+
+    So does what would have another path served than the one that was asked for.
+    """
     exchange = await through(
         "Connection: X-Mine",
         "X-Mine: 1",
@@ -98,6 +101,8 @@ async def test_request__what_is_for_this_hop_stays() -> None:
         "X-Forwarded-Proto: https",
         "X-Forwarded-Port: 1",
         "Forwarded: for=x",
+        "X-Original-URL: /admin",
+        "X-Rewrite-Url: /admin",
     )
 
     assert [line.partition(":")[0] for line in exchange.seen[1:]] == ["Host", "X-Forwarded-For"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.errors import ConfigError
+from proxy.handlers.exchange import STEERING
 from tests.images import make_image, push
 from tests.peers import HTPASSWD_U_P
 from tests.registry import BasicAuth, Registry, basic_authorization
@@ -99,13 +100,14 @@ async def test_guard__credentials_end_here(http: aiohttp.ClientSession, tmp_path
         guarded(registry, tmp_path) as url,
     ):
         await push(registry, "lib/app", "1", make_image())
-        headers = {**GUARDED, "Cookie": "client=1"}
+        headers = {**GUARDED, "Cookie": "client=1", **dict.fromkeys(STEERING, "http://a/?x=")}
         paths = ("/v2/", URL, "/v2/lib/app/tags/list", f"/v2/lib/app/blobs/{DIGEST}")
         statuses = [(await http.get(url + path, headers=headers)).status for path in paths]
 
     assert [200, 200, 200, 404] == statuses
     assert {None, OWN} == {one.authorization for one in registry.requests}
     assert not any("Cookie" in one.headers for one in registry.requests)
+    assert not any(name in one.headers for one in registry.requests for name in STEERING)
 
 
 @pytest.mark.parametrize("text", ["u:plain", "", HTPASSWD_U_P + "\nv:$1$a$b"])
