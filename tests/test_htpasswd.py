@@ -98,7 +98,9 @@ def test_load__comments_and_blank_lines(tmp_path: Path) -> None:
 
 async def test_load__with_a_byte_order_mark(tmp_path: Path) -> None:
     """A mark that an editor has put before the text is no part of the first user's name."""
-    assert await loaded(tmp_path, "\ufeff" + HTPASSWD_U_P).admits(basic_authorization("u", "p"))
+    users = loaded(tmp_path, "\ufeff" + HTPASSWD_U_P)
+
+    assert await users.admits(basic_authorization("u", "p"), "a")
 
 
 @pytest.mark.parametrize(
