@@ -27,9 +27,9 @@ from proxy.handlers.guard import Guard
 from proxy.handlers.limits import Limited
 from proxy.handlers.manifests import Manifests
 from proxy.handlers.middleware import METRICS, TRACING, observe
-from proxy.handlers.old_pushes import OldPushes
 from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.ping import Ping
+from proxy.handlers.pushes import Pushes
 from proxy.handlers.raw_requests import check, leave_expect
 from proxy.handlers.recording import Recorder
 from proxy.handlers.routing import BlobRoute, ManifestRoute, route
@@ -53,8 +53,7 @@ log: Final = structlog.get_logger("upstream")
 _Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _MANIFESTS: Final = web.AppKey("manifests", Manifests)
 _BLOBS: Final = web.AppKey("blobs", Blobs)
-_EMPTY_LAYER: Final = web.AppKey("empty_layer", EmptyLayer)
-_OLD_PUSHES: Final = web.AppKey("old_pushes", OldPushes)
+_PUSHES: Final = web.AppKey("pushes", Pushes)
 _PASSTHROUGH: Final = web.AppKey("passthrough", Passthrough)
 # What a setting of upstream.auth answers here: path → handler.
 _OWN: Final[web.AppKey[dict[str, _Answer]]] = web.AppKey("own", dict)
@@ -106,11 +105,9 @@ def build(config: Config, key: SigningKey) -> web.Application:
                 connections.puller, settings, passthrough, by_digest, recorder
             )
             follow = config.upstream.blob_redirects == "follow"
-            empty_layer = app[_EMPTY_LAYER] = EmptyLayer(
-                upstream, passthrough, settings, follow=follow
-            )
+            empty_layer = EmptyLayer(upstream, passthrough, follow=follow)
             app[_BLOBS] = Blobs(upstream, passthrough, empty_layer, follow=follow)
-            app[_OLD_PUSHES] = OldPushes(upstream, empty_layer.must_be_there_for)
+            app[_PUSHES] = Pushes(upstream)
             app[_PASSTHROUGH] = passthrough
             challenges = Challenges(upstream)
             app[_OWN] = {}
@@ -146,7 +143,7 @@ def follow(app: web.Application, config: Config) -> Callable[[], None]:
     users = None if guard is None else users_of(config.listen.htpasswd)
 
     def change() -> None:
-        app[_MANIFESTS].settings = app[_EMPTY_LAYER].settings = settings
+        app[_MANIFESTS].settings = settings
         app[_STATUS].show(rows)
         app[_CONNECTIONS].speak(tls)
         if guard is not None:
@@ -254,6 +251,7 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
             return await request.app[_MANIFESTS].answer(request, endpoint)
         if isinstance(endpoint, BlobRoute):
             return await request.app[_BLOBS].answer(request, endpoint)
-    elif request.method == "PUT" and isinstance(endpoint, ManifestRoute):
-        await request.app[_OLD_PUSHES].prepare(request, endpoint)
-    return await request.app[_PASSTHROUGH].forward(request)
+    body = None
+    if request.method == "PUT" and isinstance(endpoint, ManifestRoute):
+        body = request.app[_PUSHES].body(request, endpoint)
+    return await request.app[_PASSTHROUGH].forward(request, body=body)

@@ -2,9 +2,8 @@
 
 Law: the upstream is asked first, and what it says of a blob that it holds, or lets nobody see, is
 the answer. Only where it has none, in a repository whose tags this client may list, the layer is
-answered here. HEAD then still tells the truth: whoever pushes asks by HEAD what need not be sent.
-But engines that read schema 1 alone ask so before they pull, too, and give up without a 200.
-What they are told when they push is made true by old_pushes.py.
+answered here: engines that read schema 1 ask for it by HEAD and GET, and give up without a 200.
+Whoever pushes asks by HEAD, too, what need not be sent; pushes.py makes true what it is told.
 """
 
 from contextlib import suppress
@@ -20,7 +19,6 @@ from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.routing import BlobRoute
 from proxy.spec.empty_layer import EMPTY_LAYER, EMPTY_LAYER_DIGEST
 from proxy.spec.http_headers import CONDITIONS
-from proxy.translate.client import Settings, reads_schema1_alone
 from proxy.upstream.client import Document, UpstreamRegistry
 
 Headers = list[tuple[str, str]]
@@ -43,7 +41,7 @@ _MADE_HERE: Final = Document(
 
 
 class EmptyLayer:
-    """Answers GET and HEAD of the empty layer; `settings` can be replaced.
+    """Answers GET and HEAD of the empty layer.
 
     `follow` follows redirects of the upstream instead of handing them on.
     """
@@ -52,7 +50,6 @@ class EmptyLayer:
         self,
         upstream: UpstreamRegistry,
         passthrough: Passthrough,
-        settings: Settings,
         *,
         follow: bool,
     ) -> None:
@@ -60,11 +57,6 @@ class EmptyLayer:
         self._passthrough = passthrough
         self._follow = follow
         self._flights: Flights[Document | None] = Flights()
-        self.settings = settings
-
-    def must_be_there_for(self, request: web.Request) -> bool:
-        """Tell whether a request is of an engine that reads schema 1 alone, by its User-Agent."""
-        return reads_schema1_alone(request.headers.get(hdrs.USER_AGENT, ""), self.settings)
 
     async def answer(
         self, request: web.Request, route: BlobRoute, headers: Headers
@@ -74,12 +66,8 @@ class EmptyLayer:
         `headers` are all that the upstream is to see of its own. Old engines ask for this layer
         many times at once: who asks alike shares the answer.
         """
-        method = request.method
-        if method == hdrs.METH_HEAD:
-            if not self.must_be_there_for(request):
-                return None
-            # ECR refuses every HEAD of a blob, whether or not it is there. The layer is small.
-            method = hdrs.METH_GET if self._follow else method
+        # ECR refuses every HEAD of a blob, whether or not it is there. The layer is small.
+        method = hdrs.METH_GET if self._follow else request.method
         target = request.raw_path
         reply = await self._flights.join(
             (method, target, tuple(headers)), lambda: self._ask(method, target, route, headers)

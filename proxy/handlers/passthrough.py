@@ -1,6 +1,6 @@
 """Everything of `/v2/` that is not a pull: forwarded as it came, both bodies streamed."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable
 from typing import Final
 
 from aiohttp import web
@@ -27,15 +27,21 @@ class Passthrough:
         self._upstream = upstream
         self._elsewhere = elsewhere
 
-    async def forward(self, request: web.Request, *, follow: bool = False) -> web.StreamResponse:
+    async def forward(
+        self,
+        request: web.Request,
+        *,
+        body: AsyncIterable[bytes] | None = None,
+        follow: bool = False,
+    ) -> web.StreamResponse:
         """Forward a request of any endpoint; the target goes on byte for byte.
 
-        `follow` follows redirects of the upstream instead of handing them on.
+        `body` is the request's own in other hands; it is passed on as it comes without. `follow`
+        follows redirects of the upstream instead of handing them on.
         """
         headers = upstream_headers(request)
-        body = None
         if request.can_read_body:
-            body = RequestBody(request)
+            body = body or RequestBody(request)
             if "Content-Length" not in request.headers:
                 headers.append(("Transfer-Encoding", "chunked"))
         place = self._elsewhere.find(request.raw_path)

@@ -196,15 +196,6 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
     )
 
 
-def reads_schema1_alone(user_agent: str, settings: Settings) -> bool:
-    """Tell whether the rules say of an engine that it reads schema 1 alone, whatever it accepts."""
-    formats = ALL_FORMATS
-    for rule in settings.rules:
-        if rule.user_agent.match(user_agent[:_LONGEST_USER_AGENT]) is not None:
-            formats = (formats if rule.formats is None else rule.formats) - rule.never
-    return formats == _SCHEMA1_ALONE
-
-
 def _without_effect(rule: Rule, indexes: frozenset[MediaType]) -> str:
     lost = sorted((rule.indexes or frozenset()) - indexes)
     if not lost:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.images import INDEX, Image, Index, make_image, make_index, make_schema1, push, sha256
+from tests.layers import EMPTY_LAYER
 from tests.peers import skopeo
 from tests.pulling import READS
 from tests.running import running
@@ -110,6 +112,29 @@ async def test_copy__one_image(docker_registry_session: Peer, tmp_path: Path, ki
         assert layer == (tmp_path / "out" / sha256(layer).removeprefix("sha256:")).read_bytes()
     if isinstance(image, Image):
         assert image.manifest == (tmp_path / "out" / "manifest.json").read_bytes()
+
+
+async def test_copy__image_with_the_empty_layer(
+    docker_registry_session: Peer, tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    """Told that the empty layer is there skopeo does not send it; with its manifest it is there."""
+    upstream, name = docker_registry_session.url, "skopeo/empty-layer"
+    image = make_image(layers=1)
+    image = replace(image, layers=(*image.layers, EMPTY_LAYER))
+    await push(upstream, f"{name}-source", "1", image)
+    # A repository that is there, or nobody could tell whether this client may read it.
+    await push(upstream, name, "other", make_image())
+    source = f"dir:{tmp_path}/image"
+    await done("copy", FROM, there(upstream, f"{name}-source:1"), source)
+    blob = f"{upstream}/v2/{name}/blobs/{sha256(EMPTY_LAYER)}"
+    async with http.head(blob) as missing:
+        assert 404 == missing.status
+    async with running(upstream) as url:
+        await done("copy", TO, source, there(url, f"{name}:1"))
+
+    async with http.get(blob) as put:
+        assert EMPTY_LAYER == await put.read()
+    assert image.manifest == await stored(http, upstream, name, "1")
 
 
 async def test_copy__of_one_platform(docker_registry_session: Peer, tmp_path: Path) -> None:

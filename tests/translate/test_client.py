@@ -16,7 +16,6 @@ from proxy.translate.client import (
     Rule,
     Settings,
     platform_of,
-    reads_schema1_alone,
     understand,
 )
 
@@ -56,25 +55,6 @@ def test_understand__reads_the_beginning_of_a_user_agent() -> None:
     assert {OCI} == understand([], long, oci_for(r"docker/.* .*x$")).formats
     assert {SCHEMA1} == understand([], behind, oci_for(r"docker/.* arch/")).formats
     assert "amd64" == understand([], behind, SETTINGS).platforms[0].architecture
-
-
-@pytest.mark.parametrize(
-    ("user_agent", "expected"),
-    [
-        (docker("1.9.1"), True),
-        (docker("1.6.2"), True),
-        (docker("1.10.3"), False),
-        (docker("20.10.24"), False),
-        ("curl/8", False),
-        ("", False),
-    ],
-)
-def test_reads_schema1_alone__by_the_rules(user_agent: str, expected: bool) -> None:
-    """It is said of engines, not of whoever names no type; a later rule has the last word."""
-    told = Rule("mine", re.compile("docker/1"), "a test", "a test", formats=frozenset({OCI}))
-
-    assert expected == reads_schema1_alone(user_agent, SETTINGS)
-    assert not reads_schema1_alone(user_agent, Settings(rules=(*RULES, told)))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""Pushes by engines that read schema 1 alone: what they were told is there is put there.
+"""Pushes of manifests: the empty layer that clients were told of is there when one refers to it.
 
-Before an upload such an engine asks for each layer by HEAD, as it does before a pull, and nothing
+Before an upload a client asks for each layer by HEAD, as old engines do before a pull, and nothing
 tells the two apart. Of the empty layer it is told that it is there (empty_layer.py), so it does
 not send it, and the registry would refuse its manifest: BLOB_UNKNOWN.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
 
@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from proxy.errors import RegistryError
 from proxy.handlers.exchange import ACCESS, upstream_headers
 from proxy.handlers.links import outward
+from proxy.handlers.request_body import RequestBody
 from proxy.handlers.routing import ManifestRoute
 from proxy.handlers.routing import route as read_target
 from proxy.spec.empty_layer import EMPTY_LAYER, EMPTY_LAYER_DIGEST
@@ -22,6 +23,7 @@ from proxy.upstream.client import UpstreamRegistry
 
 Headers = list[tuple[str, str]]
 
+_NAME: Final = EMPTY_LAYER_DIGEST.encode()
 _OCTETS: Final = "application/octet-stream"
 # What is said of the manifest, and what is no part of an upload.
 _OF_THE_MANIFEST: Final = CONDITIONS | {
@@ -34,23 +36,34 @@ _OF_THE_MANIFEST: Final = CONDITIONS | {
 }
 
 
-class OldPushes:
-    """Puts the empty layer into the upstream before a manifest that may refer to it.
+class Pushes:
+    """Puts the empty layer into the upstream before a manifest that refers to it."""
 
-    `is_old` tells whether a request is of such an engine.
-    """
-
-    def __init__(self, upstream: UpstreamRegistry, is_old: Callable[[web.Request], bool]) -> None:
+    def __init__(self, upstream: UpstreamRegistry) -> None:
         self._upstream = upstream
-        self._is_old = is_old
 
-    async def prepare(self, request: web.Request, route: ManifestRoute) -> None:
-        """See to it that the empty layer is there, with the credentials of this request.
+    async def body(self, request: web.Request, route: ManifestRoute) -> AsyncIterator[bytes]:
+        """Yield the body of a PUT as it comes, its end only when what it refers to is there.
+
+        Nothing is kept but its last piece: until that has come the upstream has no manifest.
+        """
+        held = before = b""
+        refers = False
+        async for piece in RequestBody(request):
+            if held:
+                yield held
+            refers = refers or _NAME in before + piece
+            held, before = piece, (before + piece)[-len(_NAME) :]
+        if refers:
+            await self._see_to_it(request, route)
+        if held:
+            yield held
+
+    async def _see_to_it(self, request: web.Request, route: ManifestRoute) -> None:
+        """Put the empty layer where it is missing, with the credentials of this request.
 
         Where that fails the upstream says of the manifest whatever it does.
         """
-        if not self._is_old(request):
-            return
         headers = upstream_headers(request, without=_OF_THE_MANIFEST)
         with suppress(RegistryError):
             if await self._is_missing(route, headers) and await self._is_put(route, headers):
