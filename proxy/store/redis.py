@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+import structlog
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import parse_url
 from redis.asyncio.sentinel import Sentinel
+from redis.exceptions import ResponseError
 
 from proxy.store.entries import StoreFailedError
 
@@ -27,6 +29,7 @@ return 1
 """
 
 Client: TypeAlias = "Redis | RedisCluster"
+_log: Final = structlog.get_logger("regshim")
 
 
 class RedisEntries:
@@ -35,6 +38,7 @@ class RedisEntries:
     def __init__(self, client: Client, *, ttl: int) -> None:
         self._client: Any = client  # redis-py's own types do not say what it returns
         self._ttl = ttl
+        self._told = False
 
     async def get(self, name: str) -> bytes | None:
         """Return the value of `name`, or None."""
@@ -60,15 +64,37 @@ class RedisEntries:
         """Put these entries if `old` is what is under `name`."""
         if old is None:
             return await self._put(entries, unless=name)
-        with failing():
-            new = entries[name]
-            swapped = await self._client.eval(_SWAP, 1, PREFIX + name, old, new, self._ttl)
+        try:
+            with failing():
+                swapped = await self._client.eval(
+                    _SWAP, 1, PREFIX + name, old, entries[name], self._ttl
+                )
+        except StoreFailedError as error:
+            if not isinstance(error.__cause__, ResponseError):
+                raise
+            return await self._swap_plainly(name, old, entries, str(error.__cause__))
         beside = {other: value for other, value in entries.items() if other != name}
         return bool(swapped) and (not beside or await self._put(beside))
 
     async def close(self) -> None:
         """Close all connections."""
         await close(self._client)
+
+    async def _swap_plainly(
+        self, name: str, old: bytes, entries: Mapping[str, bytes], refusal: str
+    ) -> bool:
+        """Swap where a server runs no scripts, or not for us; what else it refuses fails here too.
+
+        Who puts in between is overwritten. That is better than not to keep what a client is told:
+        what goes is put back at the next pull that leads to it.
+        """
+        if await self.get(name) != old:
+            return False
+        await self._put(entries)
+        if not self._told:
+            self._told = True
+            _log.warning("store runs no scripts, used without", store="redis", reason=refusal)
+        return True
 
     async def _put(self, entries: Mapping[str, bytes], *, unless: str | None = None) -> bool:
         """Keep these entries; False if there is something under the name `unless`."""

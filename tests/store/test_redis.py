@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis.asyncio
+import structlog
 
 from proxy.store.entries import StoreFailedError
 from proxy.store.redis import PREFIX, RedisEntries, connect
@@ -74,6 +75,49 @@ async def test_swap__lives_as_long(redis_server: Peer) -> None:
     await plain.aclose()
 
     assert [1000, 1000] == lives
+
+
+NO_SCRIPTS = {
+    "an account without EVAL": ["--user", "default", "on", "nopass", "~*", "+@all", "-@scripting"],
+    "a server without EVAL": ["--rename-command", "EVAL", ""],
+}
+
+
+@pytest.mark.parametrize("options", NO_SCRIPTS.values(), ids=list(NO_SCRIPTS))
+async def test_swap__without_scripts(tmp_path: Path, options: list[str]) -> None:
+    """Where scripts are refused what is put is kept all the same, and one line tells it."""
+    port = free_port()
+    command = [require_peer("redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
+    with (
+        running([*command, *options, "--save", ""], port, tmp_path),
+        structlog.testing.capture_logs() as logs,
+    ):
+        async with opened(f"redis://127.0.0.1:{port}/0") as entries:
+            await entries.put({"a": b"1"})
+            swapped = [
+                await entries.swap("a", old, {"a": old + b"+", "b": old}) for old in (b"1", b"1")
+            ]
+            found = [await entries.get(name) for name in "ab"]
+
+    assert [True, False] == swapped
+    assert [b"1+", b"1"] == found
+    assert ["store runs no scripts, used without"] == [line["event"] for line in logs]
+    assert "eval" in logs[0]["reason"].lower()
+
+
+async def test_swap__refused_as_a_whole(redis_server: Peer) -> None:
+    """What refuses the script for another reason refuses the rest too: that is a failure."""
+    url = f"redis://{redis_server.address}/0"
+    plain = redis.asyncio.Redis.from_url(url)
+    with structlog.testing.capture_logs() as logs:
+        async with opened(url) as entries:
+            await entries.put({"a": b"1"})
+            await plain.execute_command("REPLICAOF", "127.0.0.1", "1")  # type: ignore[no-untyped-call]
+            with pytest.raises(StoreFailedError):
+                await entries.swap("a", b"1", {"a": b"2"})
+    await plain.aclose()
+
+    assert [] == logs
 
 
 async def test_failure__down() -> None:
