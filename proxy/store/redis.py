@@ -23,7 +23,9 @@ PREFIX: Final = "regshim:"
 
 # SET can only ask whether there is something, not what. One key: so it is one node's in a cluster.
 _SWAP: Final = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local value = redis.pcall('GET', KEYS[1])
+if type(value) == 'table' then value = '' end
+if value ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1
 """
@@ -41,13 +43,15 @@ class RedisEntries:
         self._told = False
 
     async def get(self, name: str) -> bytes | None:
-        """Return the value of `name`, or None."""
+        """Return the value of `name`, or None; of what others made a list or the like, nothing."""
         with failing():
             async with self._client.pipeline(transaction=False) as pipeline:
                 pipeline.get(PREFIX + name)
                 pipeline.expire(PREFIX + name, self._ttl)
                 # A server that takes no writes now (a replica, a full disk) can still be read.
                 value, _ = await pipeline.execute(raise_on_error=False)
+            if isinstance(value, ResponseError) and str(value).startswith("WRONGTYPE"):
+                return b""  # not a failure of the server: whoever reads it puts something over it
             if isinstance(value, Exception):
                 raise value
         if value is not None and not isinstance(value, bytes):

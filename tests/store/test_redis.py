@@ -13,6 +13,7 @@ import redis.asyncio
 import structlog
 
 from proxy.store.entries import StoreFailedError
+from proxy.store.guarded import GuardedEntries
 from proxy.store.redis import PREFIX, RedisEntries, connect
 from tests.certificates import Authority
 from tests.peers import free_port, require_peer, running
@@ -186,15 +187,22 @@ async def test_failure__read_only(redis_server: Peer, setting: str, value: str) 
     await plain.aclose()
 
 
-async def test_failure__what_is_no_value(redis_server: Peer) -> None:
-    """A key that others made a list is a failure, not a value."""
+async def test_get__what_is_no_value(redis_server: Peer) -> None:
+    """What others made a list is no entry and no failure, and is replaced as a damaged one is."""
     url = f"redis://{redis_server.address}/0"
     plain = redis.asyncio.Redis.from_url(url)
-    await plain.execute_command("RPUSH", PREFIX + "a", "1")  # type: ignore[no-untyped-call]
+    for name in "ab":
+        await plain.execute_command("RPUSH", PREFIX + name, "1")  # type: ignore[no-untyped-call]
     await plain.aclose()
     async with opened(url) as entries:
-        with pytest.raises(StoreFailedError, match="ResponseError"):
-            await entries.get("a")
+        guarded = GuardedEntries(entries, "redis")
+        for name in ("a", "a", "a", "b"):  # as often as failures close a store
+            assert await guarded.get(name) is None
+        assert not await entries.swap("b", b"1", {"b": b"2"})
+        assert await guarded.swap("a", None, {"a": b"2"})
+        await guarded.put({"b": b"3"})
+
+        assert [b"2", b"3"] == [await guarded.get(name) for name in "ab"]
 
 
 @pytest.mark.parametrize(
