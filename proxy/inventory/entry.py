@@ -11,6 +11,9 @@ import msgspec
 
 # Of the year 5138. A damaged entry's may be any number, and no calendar has a day for all of them.
 LATEST: Final = 1e11
+# What was seen later than in so many seconds was seen before the clock was set back. Where there
+# is no room for all, it goes first: until it is then again it would be the last to go.
+CLOCKS_DIFFER: Final = 3600.0
 
 
 class Key(NamedTuple):
@@ -71,7 +74,10 @@ class Archive(Protocol):
     """Keeps entries beyond the life of this process; raises StoreFailedError alone."""
 
     async def add(self, changes: Sequence[Entry]) -> None:
-        """Add these changes, then drop what is past the bounds: too old, or too many."""
+        """Add these changes, then drop what is past the bounds: too old, or too many.
+
+        Of too many, what is yet to come goes first, then what was seen longest ago.
+        """
         ...
 
     async def read(self, since: float) -> list[Entry]:

@@ -23,8 +23,9 @@ _log: Final = structlog.get_logger("regshim")
 class Inventory:
     """Who needed the proxy in the last `retention` seconds; without `archive`, in this process.
 
-    `pause` (seconds) is between two writes, `clock` tells seconds since the epoch; `count_failure`
-    is called whenever the archive cannot be written or read.
+    `pause` (seconds) is between two writes, `clock` tells seconds since the epoch, `steady` those
+    of a clock that nobody sets; `count_failure` is called whenever the archive cannot be written or
+    read.
     """
 
     def __init__(
@@ -35,9 +36,11 @@ class Inventory:
         retention: float,
         pause: float = 5.0,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         count_failure: Callable[[], None] = lambda: None,
     ) -> None:
-        self._archive, self._clock, self._count_failure = archive, clock, count_failure
+        self._archive, self._clock, self._steady = archive, clock, steady
+        self._count_failure = count_failure
         self._ledger = Ledger(max_entries)
         self._later = Later(self._write, pause=pause)
         self._next_line = 0.0
@@ -108,7 +111,7 @@ class Inventory:
 
     def _failed(self, error: StoreFailedError) -> None:
         self._count_failure()
-        now = self._clock()
+        now = self._steady()
         if now >= self._next_line:
             self._next_line = now + 60.0
             _log.warning("inventory not kept", reason=str(error))

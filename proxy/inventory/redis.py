@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from proxy.inventory.entry import LATEST, Entry
+from proxy.inventory.entry import CLOCKS_DIFFER, LATEST, Entry
 from proxy.store.redis import Client, close, failing
 
 INDEX: Final = "regshim:{inventory}"
@@ -83,10 +83,21 @@ class RedisArchive:
         pipeline.zadd(INDEX, {name: change.last_seen}, gt=True)
 
     async def _drop(self) -> None:
-        """Forget what is too old, and the oldest of what is too much."""
-        await self._client.zremrangebyscore(INDEX, "-inf", self._clock() - self._retention)
-        surplus = await self._client.zrange(INDEX, 0, -(self._max_entries + 1))
-        if surplus:
+        """Forget what is too old, and of what is too much what is to come, then the oldest."""
+        now = self._clock()
+        await self._client.zremrangebyscore(INDEX, "-inf", now - self._retention)
+        oldest = await self._client.zrange(INDEX, 0, -(self._max_entries + 1))
+        if oldest:
+            to_come = await self._client.zrange(
+                INDEX,
+                "+inf",
+                now + CLOCKS_DIFFER,
+                desc=True,
+                byscore=True,
+                offset=0,
+                num=len(oldest),
+            )
+            surplus = to_come + oldest[: len(oldest) - len(to_come)]
             await self._client.unlink(*surplus)
             await self._client.zrem(INDEX, *surplus)
 

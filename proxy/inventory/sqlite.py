@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from proxy.inventory.entry import LATEST, Entry
+from proxy.inventory.entry import CLOCKS_DIFFER, LATEST, Entry
 from proxy.store.sqlite_file import SqliteFile
 
 MIGRATIONS: Final = (
@@ -67,15 +67,28 @@ class SqliteArchive:
         with connection:  # commits, or rolls back
             for change in changes:
                 _add(connection, change)
-            connection.execute(
-                "DELETE FROM inventory WHERE last_seen < ?", (self._clock() - self._retention,)
-            )
-            connection.execute(
-                "DELETE FROM inventory WHERE (engine, address, repository) IN"
-                " (SELECT engine, address, repository FROM inventory"
-                " ORDER BY last_seen DESC LIMIT -1 OFFSET ?)",
-                (self._max_entries,),
-            )
+            now = self._clock()
+            _delete(connection, "WHERE last_seen < ?", now - self._retention)
+            [(count,)] = connection.execute("SELECT COUNT(*) FROM inventory")
+            surplus = count - self._max_entries
+            if surplus > 0:
+                surplus -= _delete(
+                    connection,
+                    "WHERE last_seen > ? ORDER BY last_seen DESC LIMIT ?",
+                    now + CLOCKS_DIFFER,
+                    surplus,
+                )
+                _delete(connection, "ORDER BY last_seen LIMIT ?", surplus)
+
+
+def _delete(connection: sqlite3.Connection, which: str, *values: float) -> int:
+    """Delete the entries that `which` selects; return how many."""
+    deleted = connection.execute(
+        "DELETE FROM inventory WHERE (engine, address, repository) IN"
+        f" (SELECT engine, address, repository FROM inventory {which})",  # noqa: S608  ours
+        values,
+    )
+    return deleted.rowcount
 
 
 def _add(connection: sqlite3.Connection, change: Entry) -> None:

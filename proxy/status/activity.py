@@ -57,7 +57,9 @@ class Activity:
         if ways is None:
             ways = self._minutes[minute] = {}
             while len(self._minutes) > MINUTES:
-                del self._minutes[min(self._minutes)]
+                # One that is to come was counted before the clock was set back.
+                latest = max(self._minutes)
+                del self._minutes[latest if latest > minute else min(self._minutes)]
         ways[way] = ways.get(way, 0) + 1
 
     def _this_minute(self) -> int:

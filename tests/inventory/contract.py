@@ -157,6 +157,21 @@ class ArchiveContract:
             one.address for one in await archive.read(0)
         ]
 
+    async def test_add__makes_room_of_what_is_to_come(self, open_archive: Open) -> None:
+        """What was seen before the clock was set back goes first; a minute is no such thing."""
+        archive = open_archive(max_entries=3)
+        await archive.add([entry_of(f"10.0.1.{n}", at=NOW + (9 + n) * DAY) for n in range(3)])
+        await archive.add([entry_of(f"10.0.0.{n}", at=NOW + n * 60) for n in range(2)])
+
+        assert ["10.0.1.0", "10.0.0.1", "10.0.0.0"] == [
+            one.address for one in await archive.read(0)
+        ]
+        await archive.add([entry_of(f"10.0.2.{n}", at=NOW + 120) for n in range(2)])
+
+        assert {"10.0.0.1", "10.0.2.0", "10.0.2.1"} == {
+            one.address for one in await archive.read(0)
+        }
+
     async def test_add__many(self, open_archive: Open) -> None:
         """Some thousand entries are written and read."""
         archive = open_archive()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import structlog
+
 from proxy.inventory.entry import Entry, Key
 from proxy.inventory.inventory import Inventory
 from proxy.store.entries import StoreFailedError
@@ -155,6 +157,25 @@ async def test_failure__is_counted_and_told_until_it_works_again() -> None:
 
     assert [False, True, False] == [*states, inventory.fails]
     assert 3 == len(failures)
+
+
+async def test_failure__is_told_whatever_the_clock_is_set_to() -> None:
+    """A failure that follows the last line by a minute has a line, also in an earlier year."""
+    archive, moments = Archive(), {"clock": NOW, "steady": 5.0}
+    archive.fails = True
+    inventory = Inventory(
+        archive,
+        max_entries=10,
+        retention=90,
+        clock=lambda: moments["clock"],
+        steady=lambda: moments["steady"],
+    )
+    with structlog.testing.capture_logs() as logs:
+        for clock, steady in ((NOW, 5.0), (NOW + 1e9, 64.0), (NOW - 900, 65.0)):
+            moments |= {"clock": clock, "steady": steady}
+            await inventory.entries()
+
+    assert ["inventory not kept"] * 2 == [line["event"] for line in logs]
 
 
 async def test_writing__in_portions() -> None:

@@ -51,6 +51,24 @@ def test_counts__nothing_older_than_an_hour() -> None:
     assert MINUTES - 10 == len(activity.counts())
 
 
+def test_counts__after_the_clock_was_set_back() -> None:
+    """What is counted after a clock was wrong for long is told, and memory stays bounded."""
+    clock = Clock()
+    activity = Activity(clock=clock)
+    for wrong in (365 * 86400, -365 * 86400):
+        clock.now = START + wrong
+        for _ in range(2 * MINUTES):
+            activity.sent("oci", "oci")
+            clock.now += 60
+        clock.now = START
+        for _ in range(2):
+            activity.sent("oci", "schema1")
+
+        assert Count(int(START // 60), "oci", "schema1", "", 2) in activity.counts()
+        assert MINUTES >= len(activity._minutes)
+        del activity._minutes[int(START // 60)]
+
+
 def test_hour__sums_of_all_processes() -> None:
     """Counts of any number of processes make one hour, the oldest minute first."""
     minute = int(START // 60)
