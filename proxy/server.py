@@ -101,7 +101,8 @@ def _serve(
     supervised_by: int | None = None,
 ) -> int:
     # Here and not above: a process that looks after workers serves nothing itself.
-    from proxy.serving import loop_factory, serve  # noqa: PLC0415
+    from proxy.event_loop import loop_factory  # noqa: PLC0415
+    from proxy.serving import serve  # noqa: PLC0415
 
     with _logging(config.log):
         _run(serve(config, key, reread=reread, supervised_by=supervised_by), loop_factory())

@@ -40,16 +40,6 @@ _FIRST_LOOK: Final = 0.001
 _LONGEST_PAUSE: Final = 0.05
 
 
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes event loops: uvloop if the extra is installed, else None, for asyncio's."""
-    try:
-        import uvloop  # noqa: PLC0415  an extra
-    except ImportError:
-        return None
-    make: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return make
-
-
 class Server:
     """An application that is served on `port`, until it is drained.
 

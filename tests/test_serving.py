@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
-from proxy.serving import loop_factory, serve_sample, serving
+from proxy.serving import serve_sample, serving
 from tests.processes import serving as serving_process
 from tests.processes import telling, telling_after
 from tests.raw import raw_server
@@ -215,19 +214,6 @@ async def test_serve_sample__tells_what_to_do() -> None:
 
     assert "curl -i -H 'Accept:' http://127.0.0.1:" in told[0]
     assert "docker pull 127.0.0.1:" in told[0]
-
-
-def test_loop_factory__uvloop_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extra is used if it is there, and not missed if it is not."""
-    uvloop = pytest.importorskip("uvloop")
-    make = loop_factory()
-    assert make is not None
-    loop = make()
-    loop.close()
-    monkeypatch.setitem(sys.modules, "uvloop", None)
-
-    assert isinstance(loop, uvloop.Loop)
-    assert loop_factory() is None
 
 
 async def test_serve__descriptors_as_limits_need(tmp_path: Path) -> None:

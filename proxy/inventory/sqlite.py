@@ -83,9 +83,10 @@ class SqliteArchive:
 
 def _delete(connection: sqlite3.Connection, which: str, *values: float) -> int:
     """Delete the entries that `which` selects; return how many."""
+    keys = "engine, address, repository"
+    selected = f"SELECT {keys} FROM inventory {which}"  # noqa: S608  words of ours
     deleted = connection.execute(
-        "DELETE FROM inventory WHERE (engine, address, repository) IN"
-        f" (SELECT engine, address, repository FROM inventory {which})",  # noqa: S608  ours
+        f"DELETE FROM inventory WHERE ({keys}) IN ({selected})",  # noqa: S608
         values,
     )
     return deleted.rowcount
