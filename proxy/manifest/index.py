@@ -5,11 +5,11 @@ Sources: OCI image spec 1.1 `image-index.md`; Docker "Manifest List".
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Final
 
 import msgspec
 
-from proxy.spec.descriptor import Descriptor, Platform
+from proxy.spec.descriptor import Descriptor, Platform, Size, ToldDigest
 from proxy.spec.digest import Digest
 from proxy.spec.media_types import MediaType, names_artifact
 
@@ -29,27 +29,50 @@ class IndexView(msgspec.Struct):
     manifests: tuple[Descriptor, ...] | None
 
 
+class LooseEntry(msgspec.Struct, rename="camel"):
+    """An entry of an index that may not be all that its spec wants."""
+
+    size: Size
+    digest: ToldDigest
+    media_type: str | None = None
+    urls: tuple[str, ...] | None = None
+    annotations: dict[str, str] | None = None
+    platform: msgspec.Raw = msgspec.Raw(b"null")
+    artifact_type: str | None = None
+    data: str | None = None
+
+
 class LooseView(msgspec.Struct):
     """The same members of an index whose entries are not all as its spec wants them."""
 
-    manifests: tuple[dict[str, Any], ...] | None
+    manifests: tuple[LooseEntry, ...] | None
 
 
-def mended(entries: Sequence[dict[str, Any]]) -> IndexView:
+def mended(entries: Sequence[LooseEntry]) -> IndexView:
     """Return what can be read of entries of which one has no media type, or half a platform.
 
-    Such an entry tells less, and the others are no worse for it. msgspec.ValidationError for
-    one that points nowhere.
+    Such an entry tells less, and the others are no worse for it.
     """
-    return msgspec.convert({"manifests": [_mended(entry) for entry in entries]}, IndexView)
+    return IndexView(tuple(map(_mended, entries)))
 
 
-def _mended(entry: dict[str, Any]) -> dict[str, Any]:
-    whole = entry | {"mediaType": entry.get("mediaType") or ""}
-    platform = whole.pop("platform", None)
+def _mended(entry: LooseEntry) -> Descriptor:
+    platform = None
     with suppress(msgspec.ValidationError):
-        whole["platform"] = msgspec.convert(platform, Platform | None)
-    return whole
+        platform = _platform.decode(entry.platform)
+    return Descriptor(
+        entry.media_type or "",
+        entry.size,
+        entry.digest,
+        entry.urls,
+        entry.annotations,
+        platform,
+        entry.artifact_type,
+        entry.data,
+    )
+
+
+_platform: Final = msgspec.json.Decoder(Platform | None)
 
 
 def is_image(child: Descriptor) -> bool:

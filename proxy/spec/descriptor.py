@@ -37,8 +37,8 @@ class Platform(
         return f"{text} ({self.os_version})" if self.os_version else text
 
 
-_Size = Annotated[int, msgspec.Meta(ge=0)]
-_Digest = Annotated[str, msgspec.Meta(pattern=DIGEST_PATTERN)]
+Size = Annotated[int, msgspec.Meta(ge=0)]
+ToldDigest = Annotated[str, msgspec.Meta(pattern=DIGEST_PATTERN)]
 
 
 class Content(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
@@ -49,8 +49,8 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", k
     """
 
     media_type: str = ""
-    size: _Size
-    digest: _Digest
+    size: Size
+    digest: ToldDigest
     urls: tuple[str, ...] | None = None
 
 
@@ -58,8 +58,8 @@ class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"
     """A reference to a manifest, as indexes have it: its media type, digest and size in bytes."""
 
     media_type: str
-    size: _Size
-    digest: _Digest
+    size: Size
+    digest: ToldDigest
     urls: tuple[str, ...] | None = None
     annotations: dict[str, str] | None = None
     platform: Platform | None = None

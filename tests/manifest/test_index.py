@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from typing import Any
+
 import msgspec
 import pytest
 
-from proxy.manifest.index import Index, is_image, mended
+from proxy.manifest.index import Index, IndexView, LooseView, is_image, mended
 from proxy.manifest.parse import parse
 from proxy.spec.descriptor import Descriptor, Platform
 from proxy.spec.media_types import MediaType
@@ -66,11 +69,17 @@ def test_is_image__as_buildkit_writes_them() -> None:
     ]
 
 
+def mended_of(entries: list[dict[str, Any]]) -> IndexView:
+    """Return what is read of an index of these entries."""
+    content = msgspec.json.encode({"manifests": entries})
+    return mended(msgspec.json.decode(content, type=LooseView).manifests or ())
+
+
 def test_mended__entries_that_tell_less() -> None:
     """What an entry spoils is not told by it; the other entries stay as they are."""
     whole = {"mediaType": "a/b", "size": 1, "digest": "sha256:" + "a" * 64}
     platform = {"os": "linux", "architecture": "arm64"}
-    view = mended(
+    view = mended_of(
         [
             whole | {"platform": platform, "artifactType": "c/d"},
             whole | {"platform": {"architecture": "arm64"}},
@@ -95,4 +104,19 @@ def test_mended__entries_that_point_nowhere(spoiled: dict[str, object]) -> None:
     whole = {"mediaType": "a/b", "size": 1, "digest": "sha256:" + "a" * 64}
 
     with pytest.raises(msgspec.ValidationError, match=r"manifests\[1\]"):
-        mended([whole, whole | spoiled])
+        mended_of([whole, whole | spoiled])
+
+
+def test_mended__what_is_not_read_is_not_held() -> None:
+    """Members that nobody reads take no memory, in an index that must be mended as in others."""
+    entry = b'{"size":1,"digest":"sha256:' + b"a" * 64 + b'","x":[' + b"[]," * 100_000 + b"[]]}"
+    content = b'{"schemaVersion":2,"manifests":[' + entry + b"]}"
+    tracemalloc.start()
+    try:
+        index = parse(content, MediaType.OCI_INDEX)
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert isinstance(index, Index)
+    assert held < len(content)
