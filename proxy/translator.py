@@ -4,6 +4,8 @@ Whoever asks here has been confirmed by the upstream for this request: see pull.
 """
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from proxy.answer import PullRequest
@@ -26,6 +28,7 @@ from proxy.translate.layers import check_image
 from proxy.translate.to_schema1 import to_schema1
 from proxy.translate.translated import TranslatedManifest
 
+_AT_ONCE: Final = 256 << 10  # bytes of a config blob that are no wait for others
 _OF_ONE_INDEX: Final = 8  # images that are fetched at once
 CHILDREN_AT_ONCE: Final = 256
 """Images of all indexes that are fetched at once, each on a connection of its own."""
@@ -42,6 +45,8 @@ class Translator:
         self._key = key
         self._flights: Flights[Translation | tuple[LeftOut, ...]] = Flights()
         self._children = asyncio.Semaphore(children)
+        # One: each may need forty times the memory of its config blob.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="translate")
 
     async def known(self, key: TranslationKey) -> Translation | None:
         """Return what the store has under `key`, if all that it points to is there too."""
@@ -118,7 +123,8 @@ class Translator:
         # Before its config is asked for, which an artifact may not even have.
         check_image(image, zstd=False, foreign=False)
         config = await self._sources.config_blob(request, parse_digest(image.config.digest))
-        return to_schema1(
+        translate = partial(
+            to_schema1,
             image,
             config,
             repository=request.repository,
@@ -127,6 +133,10 @@ class Translator:
             string_commands=request.client.string_commands,
             only_empty_layers=request.client.only_empty_layers,
         )
+        if len(config) <= _AT_ONCE:
+            return translate()
+        # In a thread, so that others are served meanwhile: the largest take most of a second.
+        return await asyncio.get_running_loop().run_in_executor(self._thread, translate)
 
     async def _translate_children(
         self, request: PullRequest, key: TranslationKey, index: Index

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from proxy.spec.reference import Tag
 from proxy.store.memory import MemoryEntries
 from proxy.store.translations import Translations
 from proxy.translator import CHILDREN_AT_ONCE, Translator, translation_key
-from tests.images import make_image, make_index, push
+from tests.images import make_image, make_index, push, verify_schema1
 from tests.pulling import request
 from tests.registry_content import sha256
 from tests.running import KEY, config_for
@@ -110,6 +111,26 @@ async def test_make__artifact_without_its_config(registry: Registry) -> None:
             await translator.make(asked, key, found)
 
     assert 0 == registry.count("GET")
+
+
+@pytest.mark.parametrize(("size", "beside"), [(1000, False), (300_000, True)])
+async def test_make__large_ones_beside_all_else(
+    registry: Registry, size: int, *, beside: bool
+) -> None:
+    """What is made of a large config blob is the same, and the event loop does not make it."""
+    image = make_image(config={"Labels": {"a": "<" * size}})
+    await push(registry, "lib/app", TAG, image)
+    asked = request()
+    key = translation_key(asked, TAG, Digest(image.digest), MediaType.SCHEMA1_SIGNED)
+    found = stored(MediaType.OCI_MANIFEST, image.manifest, image.digest)
+    before = threading.enumerate()
+    async with translating(registry) as (translator, _):
+        made = await translator.make(asked, key, found)
+        threads = {thread.name for thread in threading.enumerate() if thread not in before}
+
+    assert verify_schema1(made.body)
+    assert rb"\\u003c" * size in made.body
+    assert beside == ("translate_0" in threads)
 
 
 async def test_known__after_make(registry: Registry) -> None:

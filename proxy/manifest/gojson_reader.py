@@ -1,8 +1,8 @@
 """JSON as Go's encoding/json reads it: which member fills which field, and what a string is.
 
 Law: whatever Go 1.19 accepts is read to the same values, and what it refuses is refused, with
-three bounds that no image comes near: 256 levels (Go: 10,000), for this process has one stack,
-8,192 objects and lists, and 1,024 members of the outermost object.
+bounds that no image comes near: 256 levels (Go: 10,000), for this process has one stack, 8,192
+objects and lists, 65,536 strings and as many values, and 1,024 members of the outermost object.
 Go's rules, where they surprise: a member fills a field whose name differs in case only; the
 last duplicate wins; `null` leaves a field as it is; a byte that is no UTF-8, and a lone
 surrogate, is U+FFFD.
@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 MAX_DEPTH: Final = 256
 MAX_MEMBERS: Final = 1024
 MAX_CONTAINERS: Final = 8192
+MAX_VALUES: Final = 65_536
 
 _BLANKS: Final = r"[ \t\r\n]*+"
 _OPEN: Final = re.compile(rf"{_BLANKS}\{{{_BLANKS}")
@@ -53,7 +54,7 @@ Member = tuple[str, str, object]
 
 def read_object(content: bytes) -> list[Member]:
     """Return the members of a JSON object in order, duplicates kept; InvalidJSON if it is none."""
-    _bound_brackets(content)
+    _bound(content)
     text = content.decode("utf-8", "surrogateescape")
     try:
         try:
@@ -126,11 +127,18 @@ def _after(token: re.Pattern[str], text: str, at: int, expected: str) -> int:
     return match.end()
 
 
-def _bound_brackets(content: bytes) -> None:
+def _bound(content: bytes) -> None:
+    # Text in a string may hold any number of quotes, but each of those has a backslash before it.
+    if content.count(b'"') - content.count(rb"\"") > 2 * MAX_VALUES:
+        raise InvalidJSON(f"it has more than {MAX_VALUES} strings")
     # Without as many brackets there cannot be as many levels: the usual case.
-    if content.count(b"{") + content.count(b"[") <= MAX_DEPTH:
+    few_brackets = content.count(b"{") + content.count(b"[") <= MAX_DEPTH
+    if few_brackets and content.count(b",") < MAX_VALUES:
         return
-    brackets = _STRING.sub(b"", content).translate(None, delete=_NO_BRACKETS)
+    bare = _STRING.sub(b"", content)
+    if bare.count(b",") >= MAX_VALUES:
+        raise InvalidJSON(f"it has more than {MAX_VALUES} values")
+    brackets = bare.translate(None, delete=_NO_BRACKETS)
     if len(brackets) > 2 * MAX_CONTAINERS:
         raise InvalidJSON(f"it has more than {MAX_CONTAINERS} objects and lists")
     # Pairs that hold nothing are no levels but the deepest one; they are dropped at once, and

@@ -16,7 +16,7 @@ from proxy.config import Config
 from proxy.config_reading import parse
 from proxy.errors import NotTranslatable, RegistryError
 from proxy.manifest.config_blob import MAX_ENTRIES
-from proxy.manifest.gojson_reader import MAX_CONTAINERS, MAX_DEPTH, MAX_MEMBERS
+from proxy.manifest.gojson_reader import MAX_CONTAINERS, MAX_DEPTH, MAX_MEMBERS, MAX_VALUES
 from proxy.metrics import Metrics
 from proxy.translate.client import RULES
 from tests.docs.pages import DOCS, PAGES, README, ROOT, blocks, code, table
@@ -124,6 +124,7 @@ def test_schema1__bounds_are_those_of_the_reader() -> None:
     bounds = (
         f"{MAX_DEPTH} levels of JSON",
         f"{MAX_CONTAINERS:,} objects and lists",
+        f"{MAX_VALUES:,} strings or values",
         f"{MAX_MEMBERS:,} members outermost",
         f"{MAX_ENTRIES:,} history entries",
     )

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from proxy.manifest.gojson_reader import (
     MAX_DEPTH,
     MAX_MEMBERS,
+    MAX_VALUES,
     InvalidJSON,
     Members,
     fold,
@@ -125,6 +126,30 @@ def test_read_object__bounds_members() -> None:
     assert len(read_object(wide(MAX_MEMBERS))) == MAX_MEMBERS
     with pytest.raises(InvalidJSON, match="more than 1024 members"):
         read_object(wide(MAX_MEMBERS + 1))
+
+
+def test_read_object__bounds_values() -> None:
+    """65,536 values, and as many strings, are read, one more is not; names are strings too."""
+
+    def numbers(count: int) -> bytes:
+        return b'{"a":[' + b"1," * (count - 1) + b"1]}"
+
+    def strings(count: int) -> bytes:
+        return b'{"a":[' + b'"",' * (count - 2) + b'""]}'
+
+    for content in (numbers(MAX_VALUES), strings(MAX_VALUES)):
+        assert len(read_object(content)) == 1
+    for content, what in ((numbers(MAX_VALUES + 1), "values"), (strings(MAX_VALUES + 1), "string")):
+        with pytest.raises(InvalidJSON, match=f"more than 65536 {what}"):
+            read_object(content)
+
+
+def test_read_object__text_in_a_string_is_no_values() -> None:
+    """JSON in a string, such as that of a label, may have any number of quotes and commas."""
+    text = rb"{\"a\":\"\"}," * (2 * MAX_VALUES)
+    (member,) = read_object(b'{"a":"' + text + b'"}')
+
+    assert str(member[2]).startswith('{"a":""},{"a":""},')
 
 
 def test_read_object__brackets_in_strings_are_no_depth() -> None:
