@@ -97,7 +97,9 @@ class RedisEntries:
         await self._put(entries)
         if not self._told:
             self._told = True
-            _log.warning("store runs no scripts, used without", store="redis", reason=refusal)
+            # Behind the comma redis repeats what it was sent.
+            reason = refusal.partition(",")[0]
+            _log.warning("store runs no scripts, used without", store="redis", reason=reason)
         return True
 
     async def _put(self, entries: Mapping[str, bytes], *, unless: str | None = None) -> bool:

@@ -104,6 +104,7 @@ async def test_swap__without_scripts(tmp_path: Path, options: list[str]) -> None
     assert [b"1+", b"1"] == found
     assert ["store runs no scripts, used without"] == [line["event"] for line in logs]
     assert "eval" in logs[0]["reason"].lower()
+    assert PREFIX not in logs[0]["reason"]
 
 
 async def test_swap__refused_as_a_whole(redis_server: Peer) -> None:
