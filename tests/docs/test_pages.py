@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+import structlog
 import yaml
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -15,11 +17,15 @@ from proxy.cli import main
 from proxy.config import Config
 from proxy.config_reading import parse
 from proxy.errors import NotTranslatable, RegistryError
+from proxy.inventory.entry import Entry
+from proxy.inventory.redis import RedisArchive
 from proxy.manifest.config_blob import MAX_ENTRIES
 from proxy.manifest.gojson_reader import MAX_CONTAINERS, MAX_DEPTH, MAX_MEMBERS, MAX_VALUES
 from proxy.metrics import Metrics
+from proxy.store.redis import RedisEntries, connect
 from proxy.translate.client import RULES
 from tests.docs.pages import DOCS, PAGES, README, ROOT, blocks, code, table
+from tests.peers import free_port, require_peer, running
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,6 +136,39 @@ def test_schema1__bounds_are_those_of_the_reader() -> None:
     )
 
     assert [bound for bound in bounds if bound not in page] == []
+
+
+@pytest.mark.peer
+async def test_redis__account_needs_no_other_commands(tmp_path: Path) -> None:
+    """An account that may do what scaling.md lists can keep translations, and the inventory."""
+    rows = table(DOCS / "scaling.md", "| for | commands ")
+    rights = [[f"+{name.lower()}" for name in code(row[1])] for row in rows]
+    port = free_port()
+    command = [require_peer("redis-server"), "--bind", "127.0.0.1", "--port", str(port)]
+    for user, allowed in zip(("store", "list"), rights, strict=True):
+        command += ["--user", user, "on", ">secret", "~regshim:*", *allowed]
+    with (
+        running([*command, "--user", "default", "off"], port, tmp_path),
+        structlog.testing.capture_logs() as logs,
+    ):
+        url = "redis://{}:secret@127.0.0.1:" + str(port)
+        store = RedisEntries(connect(url.format("store"), timeout=5), ttl=60)
+        archive = RedisArchive(connect(url.format("list"), timeout=5), retention=60, max_entries=1)
+        try:
+            await store.put({"a": b"1"})
+
+            assert await store.swap("a", b"1", {"a": b"2"})
+            assert b"2" == await store.get("a")
+            now = time.time()
+            changes = [Entry("", name, "", now, now, 1, {"a": 1}, {"b": 1}, "c") for name in "de"]
+            await archive.add(changes)
+
+            assert 1 == len(await archive.read(0))
+        finally:
+            await store.close()
+            await archive.close()
+
+    assert [] == logs
 
 
 def test_commands__table_is_complete() -> None:
