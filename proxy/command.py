@@ -52,12 +52,14 @@ def result_of(work: Coroutine[Any, Any, _Result]) -> _Result:
     """
     import asyncio
 
+    from proxy.event_loop import loop_factory
     from proxy.log import configure_for_command
     from proxy.store.entries import StoreFailedError
 
     configure_for_command()
     try:
-        return asyncio.run(work)
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(work)
     except (ConfigError, RegistryError, StoreFailedError) as error:
         raise unusable(error) from None
 

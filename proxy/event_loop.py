@@ -1,4 +1,4 @@
-"""The event loop of a process that serves, in which a name that is not found keeps nobody waiting.
+"""The event loop of every process, in which a name that is not found keeps nobody waiting.
 
 The system looks names up in a call that blocks, for minutes where its resolver says nothing. Event
 loops make it in a few threads: two in uvloop, half a dozen in asyncio, shared with whatever else

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import socket
 import sys
+import threading
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -151,3 +156,23 @@ def test_result_of__a_defect_is_no_end() -> None:
 
     with pytest.raises(ZeroDivisionError):
         result_of(work())
+
+
+def test_result_of__waits_for_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command ends when its work does, whatever the system's resolver is still waiting for."""
+    end = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: end.wait(60))
+
+    async def work() -> str:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.get_running_loop().getaddrinfo("slow.test", 443)
+        return "done"
+
+    try:
+        began = time.monotonic()
+
+        assert "done" == result_of(work())
+        assert 30 > time.monotonic() - began
+    finally:
+        end.set()
