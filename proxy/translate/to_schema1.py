@@ -8,6 +8,7 @@ Source: distribution 2.8 `manifest/schema1/config_builder.go`, `sign.go`.
 
 import hashlib
 from collections.abc import Sequence
+from typing import Final
 
 from proxy.errors import Contradiction, NotLinux, NoTranslation
 from proxy.manifest.config_blob import ConfigBlob, HistoryEntry, read_config
@@ -23,6 +24,9 @@ from proxy.translate.gojson import embed, encode_map, quote
 from proxy.translate.jws import SigningKey, sign
 from proxy.translate.layers import check_image
 from proxy.translate.translated import TranslatedManifest
+
+# Escapes make six bytes of one, twice. A bound that no image comes near.
+MAX_TEXT: Final = 16 << 20
 
 # The top entry: member → (raw value, value).
 _Entry = dict[str, tuple[str, object]]
@@ -61,6 +65,8 @@ def to_schema1(
     _place(top, identity, parent, empty=step.empty_layer)
     check_top_entry(top, string_commands=string_commands)
     entries.append(encode_map({name: raw for name, (raw, _) in top.items()}))
+    if sum(map(len, entries)) > MAX_TEXT:
+        raise NoTranslation(f"the image's history would be more than {MAX_TEXT >> 20} MiB of text")
     payload = _payload(repository, tag, view.architecture, steps, entries)
     return TranslatedManifest(
         sign(payload, key, created), MediaType.SCHEMA1_SIGNED, digest_of(payload)

@@ -24,6 +24,7 @@ from proxy.manifest.gojson_reader import MAX_CONTAINERS, MAX_DEPTH, MAX_MEMBERS,
 from proxy.metrics import Metrics
 from proxy.store.redis import RedisEntries, connect
 from proxy.translate.client import RULES
+from proxy.translate.to_schema1 import MAX_TEXT
 from tests.docs.pages import DOCS, PAGES, README, ROOT, blocks, code, table
 from tests.peers import free_port, require_peer, running
 
@@ -133,6 +134,7 @@ def test_schema1__bounds_are_those_of_the_reader() -> None:
         f"{MAX_VALUES:,} strings or values",
         f"{MAX_MEMBERS:,} members outermost",
         f"{MAX_ENTRIES:,} history entries",
+        f"{MAX_TEXT >> 20} MiB of history",
     )
 
     assert [bound for bound in bounds if bound not in page] == []

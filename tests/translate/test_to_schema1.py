@@ -169,6 +169,10 @@ def refusals() -> Iterator[tuple[type[NotTranslatable], str, GeneratedImage]]:
     yield Contradiction, "says throwaway", image(b'"throwaway":true', good, DIFF)
     yield Contradiction, "says throwaway", image(b'"ThrowAway":true', good, DIFF)
     yield NoTranslation, "neither layers nor history", image(b'"rootfs":{}', layers=0)
+    escaped = b'":"' + b"<" * (3 << 20) + b'"'
+    yield NoTranslation, "more than 16 MiB of text", image(b'"x' + escaped, good, DIFF)
+    told = b'"history":[{"created_by' + escaped + b"},{}]"
+    yield NoTranslation, "more than 16 MiB of text", image(told, DIFF)
 
 
 @pytest.mark.parametrize(("error", "reason", "found"), list(refusals()))
