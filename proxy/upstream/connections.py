@@ -76,23 +76,39 @@ class Connector(aiohttp.TCPConnector):
 
 
 class _Handler(ResponseHandler):
-    """Ends a connection that sends more interim replies to one request than anybody needs."""
+    """Ends a connection that sends more interim replies to one request than anybody needs.
+
+    And lets none be used again on which bytes came between a reply and the next request: a part
+    of a head is seen here alone, for the parser that holds it ends with the reply.
+    """
 
     _interim = 0
+    _is_asked = False
 
     def set_response_params(self, **settings: Any) -> None:  # noqa: ANN401  aiohttp's own
         """Begin with the reply to another request."""
-        self._interim = 0
+        self._interim, self._is_asked = 0, True
         super().set_response_params(**settings)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came."""
+        if data and not self._is_asked:
+            self.force_close()
+        super().data_received(data)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take the head of a reply."""
-        code = data[0].code
-        if 100 <= code < 200 and code != _SWITCHING:
+        message, content = data
+        if 100 <= message.code < 200 and message.code != _SWITCHING:
             self._interim += 1
+        else:
+            content.on_eof(self._answered)
         if self._interim <= MOST_INTERIM:
             super().feed_data(data, size)
         elif self.exception() is None:
             self.set_exception(HttpProcessingError(code=502, message="too many interim replies"))
             if self.transport is not None:
                 self.transport.close()
+
+    def _answered(self) -> None:
+        self._is_asked = False

@@ -21,8 +21,15 @@ HINT = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 
 @pytest.mark.parametrize(
     "unasked",
-    [OK, b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", b"rest"],
-    ids=["a reply", "408", "the rest of a body"],
+    [
+        OK,
+        b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
+        b"rest",
+        b"H",
+        b"HTTP/1.1 200 OK\r\n",
+        b"\r\n",
+    ],
+    ids=["a reply", "408", "the rest of a body", "a letter", "a status line", "an empty line"],
 )
 async def test_connection__nobody_asked_for_that(
     transport: AiohttpTransport, unasked: bytes
