@@ -1,6 +1,7 @@
-"""Being told to stop where nothing is under way: by the supervisor of a service, a Ctrl-C.
+"""What a process makes of what it was started with, and being told to stop by who started it.
 
-Before anything has begun, and once more when everything has ended but the process itself.
+That is the supervisor of a service, or a Ctrl-C: before anything has begun, and once more when
+everything has ended but the process itself.
 
 Law: this imports next to nothing: it is the first thing that a process does.
 """
@@ -10,6 +11,19 @@ import signal
 from typing import Final
 
 TOLD_TO_STOP: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def fill_standard_streams() -> None:
+    """Open what standard streams are closed, to nowhere.
+
+    Else the first connection would have their number, and what is written to them be sent there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free: this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def end_well_if_told() -> None:

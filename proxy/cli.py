@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 
-from proxy.beginning import end_well_if_told, hold_back
+from proxy.beginning import end_well_if_told, fill_standard_streams, hold_back
 
 if sys.argv[1:2] == ["serve"]:
     end_well_if_told()
+    fill_standard_streams()
 
 import io
 import os

@@ -1,16 +1,21 @@
-"""Being told to stop before there is anything to end."""
+"""What a process was started with, and being told to stop before there is anything to end."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.processes import telling_after
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
+
+    import aiohttp
 
 PYTHON = sys.executable
 # What a process is at that brings nobody's exceptions out: the interpreter only tells of them.
@@ -76,3 +81,25 @@ async def test_end_well_if_told__first_of_all(
             await process.communicate()
 
     assert (0, b"") == (process.returncode, said)
+
+
+def opened(pid: int, descriptors: Iterable[int]) -> set[str]:
+    """Return what these descriptors of a process are."""
+    return {str(Path(f"/proc/{pid}/fd/{number}").readlink()) for number in descriptors}
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+async def test_fill_standard_streams__all_closed(
+    tmp_path: Path,
+    http: aiohttp.ClientSession,
+    format: str,  # noqa: A002  the config's word
+) -> None:
+    """Where they are closed nothing else has their numbers, and it serves and ends well."""
+    log = {"level": "info", "format": format}
+    closed = "exec <&- >&- 2>&-"
+    async with telling_after(closed, tmp_path, "http://127.0.0.1:1", log=log) as served:
+        async with http.get(f"{served.url}/v2/lib/app/manifests/1") as reply:
+            assert 502 == reply.status
+
+        assert {"/dev/null"} == opened(served.pid, range(3))
+        assert 0 == await served.stop()
