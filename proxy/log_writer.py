@@ -3,8 +3,9 @@
 A pipe takes 64 KiB and then nothing until somebody reads. Where that reader stands still, whoever
 writes to it does so too: a proxy would serve nobody, and not even stop when it is told to.
 
-Law: lines come out whole and in their order, whichever other process writes there too; what there
-is no room for is lost, counted, and told once there is room again.
+Law: lines come out in their order and, up to what a pipe takes at once (4 KiB), whole, whichever
+other process writes there too; what there is no room for is lost, counted, and told once there is
+room again.
 """
 
 import os
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from select import PIPE_BUF
+from select import PIPE_BUF, select
 from typing import Final
 
 import structlog
@@ -96,7 +97,10 @@ class LogWriter:
     def _put(self, text: bytes) -> None:
         with suppress(OSError):  # a broken pipe, a full disk: no request fails for that
             while text:
-                text = text[os.write(self._descriptor, text) :]
+                try:
+                    text = text[os.write(self._descriptor, text) :]
+                except BlockingIOError:  # another process that has it too wants no waiting
+                    select([], [self._descriptor], [])
 
 
 def _together(lines: list[bytes]) -> Iterator[bytes]:

@@ -101,6 +101,15 @@ async def telling_after(
         yield served
 
 
+def fill(into: int) -> None:
+    """Leave no room in a pipe: whoever writes to it stands still until somebody reads."""
+    os.set_blocking(into, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(into, bytes(4096)):
+            pass
+    os.set_blocking(into, True)
+
+
 @asynccontextmanager
 async def unread(
     directory: Path, upstream: str, /, **sections: Mapping[str, Any]
@@ -109,11 +118,7 @@ async def unread(
     sections = {"log": {"level": "info"}, **sections}
     out, into = os.pipe()
     try:
-        os.set_blocking(into, False)
-        with contextlib.suppress(BlockingIOError):
-            while os.write(into, bytes(4096)):
-                pass
-        os.set_blocking(into, True)
+        fill(into)
         async with _serving(directory, upstream, sections, into) as served:
             yield served
     finally:

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.log_writer import LogWriter
 from tests.images import make_image, push
-from tests.processes import unread
+from tests.processes import fill, unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,10 +57,16 @@ def test_write__whole_and_in_order() -> None:
         assert expected == read_to(out, expected)
 
 
-def test_write__a_pipe_that_nobody_reads() -> None:
-    """Nobody waits; what found no room is told as soon as there is room, and all goes on."""
+@pytest.mark.parametrize("blocking", [True, False])
+def test_write__a_pipe_that_nobody_reads(blocking: bool) -> None:
+    """Nobody waits; what found no room is told as soon as there is room, and all goes on.
+
+    So it is where whoever has the pipe too has made it one that nobody can wait at.
+    """
     lost: queue.Queue[int] = queue.Queue()
     with piped() as (out, into), ThreadPoolExecutor() as threads:
+        fill(into)
+        os.set_blocking(into, blocking)
         writer = LogWriter(into, most=10_000, lost=lost.put)
         with writer.writing():
             for _ in range(ENOUGH):
@@ -71,7 +77,7 @@ def test_write__a_pipe_that_nobody_reads() -> None:
         text = reading.result()
 
     assert 0 < count < ENOUGH
-    assert LINE.encode() * (ENOUGH - count) + b"the next one\n" == text
+    assert LINE.encode() * (ENOUGH - count) + b"the next one\n" == text.lstrip(b"\0")
     assert lost.empty()
 
 
