@@ -8,22 +8,23 @@ Law: this imports next to nothing: it is the first thing that a process does.
 
 import os
 import signal
+import sys
 from typing import Final
 
 TOLD_TO_STOP: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def fill_standard_streams() -> None:
-    """Open what standard streams are closed, to nowhere.
+    """Open what standard streams are closed, to nowhere, here and for the process that follows.
 
     Else the first connection would have their number, and what is written to them be sent there.
     """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            # The lowest number that is free: this one.
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # so Python says it
+            # The lowest number that is free is given: this one.
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, "r+", encoding="utf-8"))
 
 
 def end_well_if_told() -> None:

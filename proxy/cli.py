@@ -12,7 +12,6 @@ from proxy.beginning import end_well_if_told, fill_standard_streams, hold_back
 
 if sys.argv[1:2] == ["serve"]:
     end_well_if_told()
-    fill_standard_streams()
 
 import io
 import os
@@ -42,6 +41,7 @@ main.add_typer(config_commands, name="config")
 
 @main.callback()
 def _begin() -> None:
+    fill_standard_streams()
     # What an encoding lacks is shown as an escape: no reason to end with a traceback.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

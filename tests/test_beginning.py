@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.peers import run
 from tests.processes import telling_after
 
 if TYPE_CHECKING:
@@ -103,3 +104,14 @@ async def test_fill_standard_streams__all_closed(
 
         assert {"/dev/null"} == opened(served.pid, range(3))
         assert 0 == await served.stop()
+
+
+async def test_fill_standard_streams__of_a_command(tmp_path: Path) -> None:
+    """A command that may warn of nothing says what it is asked for all the same."""
+    config = tmp_path / "config.yaml"
+    config.write_text("upstream: {url: 'http://127.0.0.1:1'}")
+    check = (PYTHON, "-m", "proxy", "check", "-c", str(config))
+    result = await run("sh", "-c", 'exec "$@" <&- 2>&-', "sh", *check)
+
+    assert 1 == result.returncode
+    assert b"upstream: the upstream cannot be reached" in result.stdout
