@@ -5,7 +5,7 @@ Sources: OCI image spec 1.1 `manifest.md`; Docker "Image Manifest V 2, Schema 2"
 
 import msgspec
 
-from proxy.spec.descriptor import Content
+from proxy.spec.descriptor import ContentDescriptor
 from proxy.spec.digest import Digest
 from proxy.spec.media_types import MediaType, is_image_config, names_artifact
 
@@ -16,8 +16,8 @@ class ImageManifest(msgspec.Struct, frozen=True):
     raw: bytes
     digest: Digest
     media_type: MediaType
-    config: Content
-    layers: tuple[Content, ...]
+    config: ContentDescriptor
+    layers: tuple[ContentDescriptor, ...]
     artifact_type: str | None = None
 
     @property
@@ -34,6 +34,6 @@ class ImageView(msgspec.Struct, rename="camel"):
     none: so Docker and distribution read it.
     """
 
-    config: Content
-    layers: tuple[Content, ...] | None = None
+    config: ContentDescriptor
+    layers: tuple[ContentDescriptor, ...] | None = None
     artifact_type: str | None = None

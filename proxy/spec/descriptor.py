@@ -41,10 +41,12 @@ Size = Annotated[int, msgspec.Meta(ge=0)]
 ToldDigest = Annotated[str, msgspec.Meta(pattern=DIGEST_PATTERN)]
 
 
-class Content(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
+class ContentDescriptor(
+    msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True
+):
     """A reference to the config or a layer of an image: what both formats know, in Docker's order.
 
-    What else a descriptor may say is not read, so nothing in it can make an image unreadable.
+    What else it may say is not read, so nothing in it can make an image unreadable.
     Without a media type it has the empty one, as for Docker.
     """
 

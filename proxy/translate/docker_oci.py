@@ -10,7 +10,7 @@ import msgspec
 
 from proxy.errors import NoTranslation
 from proxy.manifest.image import ImageManifest
-from proxy.spec.descriptor import Content
+from proxy.spec.descriptor import ContentDescriptor
 from proxy.spec.digest import digest_of
 from proxy.spec.media_types import (
     DOCKER_CONFIG,
@@ -27,8 +27,8 @@ from proxy.translate.translated import TranslatedManifest
 class _ImageDocument(msgspec.Struct, rename="camel"):
     schema_version: int
     media_type: str
-    config: Content
-    layers: list[Content]
+    config: ContentDescriptor
+    layers: list[ContentDescriptor]
 
 
 def translate_image(image: ImageManifest, target: MediaType, *, zstd: bool) -> TranslatedManifest:
@@ -42,18 +42,18 @@ def translate_image(image: ImageManifest, target: MediaType, *, zstd: bool) -> T
     document = _ImageDocument(
         schema_version=2,
         media_type=target,
-        config=_content(image.config, DOCKER_CONFIG if to_docker else OCI_CONFIG),
-        layers=[_content(layer, _layer_type(layer, to_docker=to_docker)) for layer in image.layers],
+        config=_of_type(image.config, DOCKER_CONFIG if to_docker else OCI_CONFIG),
+        layers=[_of_type(layer, _layer_type(layer, to_docker=to_docker)) for layer in image.layers],
     )
     body = msgspec.json.format(msgspec.json.encode(document), indent=3)
     return TranslatedManifest(body, target, digest_of(body))
 
 
-def _content(content: Content, media_type: str) -> Content:
-    return msgspec.structs.replace(content, media_type=media_type)
+def _of_type(descriptor: ContentDescriptor, media_type: str) -> ContentDescriptor:
+    return msgspec.structs.replace(descriptor, media_type=media_type)
 
 
-def _layer_type(layer: Content, *, to_docker: bool) -> str:
+def _layer_type(layer: ContentDescriptor, *, to_docker: bool) -> str:
     layer_type = LayerType(layer.media_type)
     translated = docker_layer(layer_type) if to_docker else oci_layer(layer_type)
     if translated is None:  # check_image refused all that have no word, so this is a new one

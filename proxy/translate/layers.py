@@ -17,7 +17,7 @@ from proxy.errors import (
     ZstdLayer,
 )
 from proxy.manifest.image import ImageManifest
-from proxy.spec.descriptor import Content
+from proxy.spec.descriptor import ContentDescriptor
 from proxy.spec.media_types import Compression, LayerType
 
 # Docker unpacks 127 at most. A bound that no image comes near, so that a hostile one costs little.
@@ -36,7 +36,7 @@ def check_image(image: ImageManifest, *, zstd: bool, foreign: bool) -> None:
     check_layers(image.layers, zstd=zstd, foreign=foreign)
 
 
-def check_layers(layers: Sequence[Content], *, zstd: bool, foreign: bool) -> None:
+def check_layers(layers: Sequence[ContentDescriptor], *, zstd: bool, foreign: bool) -> None:
     """Raise unless the client can use every layer; the first that it cannot is named.
 
     EncryptedLayer and UnknownCompression always; ZstdLayer unless the client reads `zstd`;
@@ -65,7 +65,7 @@ def check_stored(image: ImageManifest) -> None:
 
 
 def _problems(
-    layers: Sequence[Content], *, zstd: bool, foreign: bool
+    layers: Sequence[ContentDescriptor], *, zstd: bool, foreign: bool
 ) -> Iterator[tuple[type[NotTranslatable], str]]:
     """Yield what is wrong with each layer that a client cannot use, from the bottom up."""
     # An image has many layers of one or two types.

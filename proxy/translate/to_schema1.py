@@ -15,7 +15,7 @@ from proxy.manifest.config_blob import ConfigBlob, HistoryEntry, read_config
 from proxy.manifest.go_time import ZERO_TIME, go_time
 from proxy.manifest.gojson_reader import fold
 from proxy.manifest.image import ImageManifest
-from proxy.spec.descriptor import Content
+from proxy.spec.descriptor import ContentDescriptor
 from proxy.spec.digest import digest_of
 from proxy.spec.empty_layer import EMPTY_LAYER_DIGEST
 from proxy.spec.media_types import MediaType
@@ -73,7 +73,7 @@ def to_schema1(
     )
 
 
-def _blobs(layers: Sequence[Content]) -> list[str]:
+def _blobs(layers: Sequence[ContentDescriptor]) -> list[str]:
     """Return the layers' hashes in hex; NoTranslation for one that no old engine can pull."""
     blobs = []
     for number, layer in enumerate(layers, 1):

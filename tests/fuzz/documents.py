@@ -13,7 +13,7 @@ from proxy.manifest.image import ImageManifest
 from proxy.manifest.index import Index, is_image
 from proxy.manifest.parse import parse, sniff, stored_type
 from proxy.manifest.schema1 import payload_of
-from proxy.spec.descriptor import Content, Platform
+from proxy.spec.descriptor import ContentDescriptor, Platform
 from proxy.spec.digest import digest_of
 from proxy.spec.media_types import DOCKER_CONFIG, MediaType, manifest_type
 from proxy.translate import jws
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PLATFORMS = (Platform(os="linux", architecture="arm", variant="v7"),)
-_LAYER = Content(
+_LAYER = ContentDescriptor(
     media_type="application/vnd.docker.image.rootfs.diff.tar.gzip",
     size=32,
     digest=sha256(b"a layer"),
@@ -84,7 +84,7 @@ def _to_schema1(content: bytes) -> None:
         b"",
         digest_of(b""),
         MediaType.SCHEMA2,
-        Content(media_type=DOCKER_CONFIG, size=len(content), digest=digest_of(content)),
+        ContentDescriptor(media_type=DOCKER_CONFIG, size=len(content), digest=digest_of(content)),
         (_LAYER,) * min(count, MAX_ENTRIES),
     )
     made = to_schema1(manifest, content, repository="lib/app", tag="1", key=_key())

@@ -15,7 +15,7 @@ from proxy.errors import (
 from proxy.manifest.config_blob import MAX_ENTRIES
 from proxy.manifest.image import ImageManifest
 from proxy.manifest.parse import parse
-from proxy.spec.descriptor import Content
+from proxy.spec.descriptor import ContentDescriptor
 from proxy.spec.media_types import MediaType
 from proxy.translate.layers import MAX_LAYERS, check_layers, check_stored
 from tests.images import Image, make_image
@@ -26,10 +26,11 @@ DOCKER = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 
 
-def layers(*media_types: str) -> tuple[Content, ...]:
+def layers(*media_types: str) -> tuple[ContentDescriptor, ...]:
     """Return layers of these types."""
     return tuple(
-        Content(media_type=text, size=1, digest=f"sha256:{'0' * 64}") for text in media_types
+        ContentDescriptor(media_type=text, size=1, digest=f"sha256:{'0' * 64}")
+        for text in media_types
     )
 
 
