@@ -1,4 +1,4 @@
-"""Listening: ports, readiness, signals. TLS and its reload are tested with whole pulls."""
+"""Serving: readiness, signals, descriptors. TLS and its reload are tested with whole pulls."""
 
 from __future__ import annotations
 
@@ -37,19 +37,6 @@ async def test_serving__chosen_port(http: aiohttp.ClientSession) -> None:
         assert 404 == (await http.get(f"http://127.0.0.1:{port}/")).status
     async with serving(web.Application(), "127.0.0.1", port) as again:
         assert port == again
-
-
-async def test_serving__taken_port() -> None:
-    """A port that is taken is an OSError, unless it is shared by all that listen on it."""
-    async with serving(web.Application(), "127.0.0.1", 0) as port:
-        with pytest.raises(OSError, match="in use"):
-            async with serving(web.Application(), "127.0.0.1", port, shared=True):
-                pass
-    async with (
-        serving(web.Application(), "127.0.0.1", port, shared=True),
-        serving(web.Application(), "127.0.0.1", port, shared=True) as same,
-    ):
-        assert port == same
 
 
 async def sent(served: Served, *lines: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
