@@ -43,9 +43,13 @@ class EndingConnection(web.RequestHandler):
     def cut(self, because: str) -> None:
         """Reset the connection: whatever is under way on it is seen to have broken off."""
         self.cut_because = because
-        # None, or closed: only its handler still runs.
-        connection = self._stream.get_extra_info("socket")
-        if connection is not None:
-            with suppress(OSError):
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._stream.abort()
+        reset(self._stream)
+
+
+def reset(stream: asyncio.Transport) -> None:
+    """End a connection with a reset, whatever is still to be sent, unless it has ended already."""
+    connection = stream.get_extra_info("socket")
+    if connection is not None:
+        with suppress(OSError, ValueError):  # closed; the latter is uvloop's word for it
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    stream.abort()

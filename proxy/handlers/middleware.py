@@ -10,8 +10,6 @@ import itertools
 import json
 import re
 import secrets
-import socket
-import struct
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Final
@@ -21,7 +19,7 @@ from aiohttp import HttpVersion11, web
 
 from proxy.causes import for_operators
 from proxy.errors import MethodNotAllowed, NotTranslatable, Overloaded, RegistryError, Unauthorized
-from proxy.handlers.ending import EndingConnection
+from proxy.handlers.ending import EndingConnection, reset
 from proxy.handlers.exchange import ACCESS, CLIENT_LEFT, REPLY, VARY, Access
 from proxy.metrics import Metrics
 from proxy.tracing import Tracing
@@ -147,9 +145,9 @@ def _cut(request: web.Request, outcome: str) -> web.StreamResponse:
     if transport is not None:
         if reply is not None and reply.content_length is None and request.version < HttpVersion11:
             # The end of the connection is the end of this body: only a reset tells a cut one.
-            connection = transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+            reset(transport)
+        else:
+            transport.abort()
     return reply or web.Response(status=CLIENT_LEFT)
 
 

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from proxy.handlers.ending import EndingConnection
 from proxy.serving import serving
+from tests.loops import LOOPS, run_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -108,6 +109,21 @@ async def test_cut__is_seen(*, begun: bool) -> None:
         talk.connections[0].cut("the test says so")
         with pytest.raises(ConnectionResetError):
             await talk.reader.read()
-        talk.connections[0].cut("the test says so")  # it is gone: nothing more to do
 
     assert ("", "the test says so") == (before, talk.connections[0].cut_because)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_cut__of_one_that_is_gone(loop: str) -> None:
+    """A connection that has ended is cut in vain, whichever loop it was of."""
+
+    async def gone() -> None:
+        async with talking() as (talk, writer):
+            writer.write(ASK)
+            await talk.reader.readuntil(b"whole")
+            talk.connections[0].cut("once")
+            with pytest.raises(ConnectionResetError):
+                await talk.reader.read()
+            talk.connections[0].cut("and again")
+
+    run_on(loop, gone)
