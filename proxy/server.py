@@ -87,8 +87,9 @@ def _run(main: Coroutine[Any, Any, _Result], factory: LoopFactory | None = None)
         result = runner.run(main)
         # The loop would take its handlers of signals with it, and then there would be none.
         hold_back()
-        for number in TOLD_TO_STOP:
+        for number in (*TOLD_TO_STOP, signal.SIGHUP):
             runner.get_loop().remove_signal_handler(number)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing left to reload
         end_well_if_told()
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -107,16 +108,19 @@ async def test_main__unusable_key_ends_with_2(tmp_path: Path) -> None:
     assert "planted-hunter2" not in result.stderr
 
 
+@pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_main__told_to_stop_again_and_again(
-    registry: Registry, tmp_path: Path, workers: int
+async def test_main__told_again_and_again(
+    registry: Registry, tmp_path: Path, workers: int, again: signal.Signals
 ) -> None:
     """Whoever asks while it is ending already does not make another end of it."""
     # Nobody reads its log, so that its end takes a second.
     async with unread(tmp_path, registry.url, listen={"workers": workers}) as served:
+        served.process.send_signal(signal.SIGTERM)
         while served.process.returncode is None:
+            # Not `send_signal`: it would reap one that has just ended, and its code be made up.
             with suppress(ProcessLookupError):
-                served.process.send_signal(signal.SIGTERM)
+                os.kill(served.pid, again)
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.01):
                     await served.process.wait()
