@@ -26,6 +26,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import structlog
+
 from proxy import log
 from proxy.config import Config, Log
 from proxy.config_reading import load
@@ -38,11 +40,13 @@ from proxy.workers import Supervisor, read_accepted, read_order
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 _Result = TypeVar("_Result")
+_log: Final = structlog.get_logger("regshim")
+_FAILED: Final = 1
 _UNUSABLE: Final = 2
 
 
 def main(config_file: Path) -> int:
-    """Serve until stopped; return the exit code: 0, 1 if a worker did not end well.
+    """Serve until stopped; return the exit code: 0, 1 if it or a worker failed.
 
     2, and a line on standard error, if the config or what it names cannot be used.
     """
@@ -74,11 +78,21 @@ async def _look_after_workers(
 
 @contextmanager
 def _logging(settings: Log) -> Iterator[None]:
-    """Log as is configured while the context lasts, without ever waiting for who reads it."""
+    """Log as is configured while the context lasts, without ever waiting for who reads it.
+
+    SystemExit where something fails that nobody foresaw: Python would tell that by itself, and
+    wait for ever where nobody reads it.
+    """
     lines = LogWriter()
     log.configure(settings.level, settings.format, to=lines)
     with lines.writing():
-        yield
+        try:
+            yield
+        except (ConfigError, OSError):
+            raise
+        except Exception:  # noqa: BLE001  it is told, and the process ends
+            _log.exception("unexpected error")
+            raise SystemExit(_FAILED) from None
 
 
 def _run(main: Coroutine[Any, Any, _Result], factory: LoopFactory | None = None) -> _Result:

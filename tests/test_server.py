@@ -14,7 +14,7 @@ import pytest
 
 from proxy import server
 from tests.peers import run
-from tests.processes import unread
+from tests.processes import fill, unread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,3 +126,30 @@ async def test_main__told_again_and_again(
                     await served.process.wait()
 
     assert 0 == served.process.returncode
+
+
+CRASHING = """
+from proxy import server
+from proxy.config import Log
+with server._logging(Log()):
+    1 / 0
+"""
+
+
+async def test_main__what_nobody_foresaw() -> None:
+    """A failure of the process itself is a line of the log; it ends though nobody reads that."""
+    result = await run(PYTHON, "-c", CRASHING)
+    (line,) = map(json.loads, result.stderr.splitlines())
+
+    assert 1 == result.returncode
+    assert "unexpected error" == line["event"]
+    assert "ZeroDivisionError" in line["exception"]
+    out, into = os.pipe()
+    try:
+        fill(into)
+        process = await asyncio.create_subprocess_exec(PYTHON, "-c", CRASHING, stderr=into)
+        async with asyncio.timeout(30):
+            assert 1 == await process.wait()
+    finally:
+        os.close(into)
+        os.close(out)
