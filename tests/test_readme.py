@@ -133,7 +133,7 @@ def test_readme__commands_work(tmp_path: Path) -> None:
 async def test_make_run__config_with_a_blank_in_its_name() -> None:
     """`make run CONFIG=` takes any file name."""
     process = await asyncio.create_subprocess_exec(
-        *("make", "--dry-run", "run", "CONFIG=my config.yaml"),
+        *("make", "--dry-run", "--no-print-directory", "run", "CONFIG=my config.yaml"),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )

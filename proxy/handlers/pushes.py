@@ -45,15 +45,16 @@ class Pushes:
     async def body(self, request: web.Request, route: ManifestRoute) -> AsyncIterator[bytes]:
         """Yield the body of a PUT as it comes, its end only when what it refers to is there.
 
-        Nothing is kept but its last piece: until that has come the upstream has no manifest.
+        Nothing is held back but its last byte: until that has come the upstream has no manifest.
         """
         held = before = b""
         refers = False
         async for piece in RequestBody(request):
-            if held:
-                yield held
             refers = refers or _NAME in before + piece
-            held, before = piece, (before + piece)[-len(_NAME) :]
+            before = (before + piece)[-len(_NAME) :]
+            if whole := held + piece[:-1]:
+                yield whole
+            held = piece[-1:]
         if refers:
             await self._see_to_it(request, route)
         if held:
