@@ -38,11 +38,14 @@ class Connection:
     server: RawServer
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    request_line: str = ""
+    """Of the last request on this connection."""
 
     async def head(self) -> bytes:
         """Read and record the next request's head."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         self.server.heads.append(head)
+        self.request_line = head.partition(b"\r\n")[0].decode("latin-1")
         return head
 
     async def request(self) -> bytes:

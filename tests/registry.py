@@ -75,7 +75,8 @@ class _Server:
         app.router.add_route("*", "/{path:.*}", self._serve)
         app.on_response_prepare.append(apply_headers)
         # A test that leaves a reply waiting must not hold up the end of the test.
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        # aiohttp waits for the rest of a body that it has refused even when its sender has gone.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, lingering_time=1.0)
         await self._runner.setup()
         site = web.TCPSite(
             self._runner, "127.0.0.1", self._port, ssl_context=self._tls, reuse_address=True

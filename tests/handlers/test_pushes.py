@@ -191,7 +191,7 @@ async def test_body__where_the_upload_goes(
     async def talk(upstream: Connection) -> None:
         while True:
             body = await upstream.request()
-            line = upstream.server.lines[0]
+            line = upstream.request_line
             here = location.replace("{url}", upstream.server.url)
             head = "404 Not Found"
             if line.startswith("POST "):

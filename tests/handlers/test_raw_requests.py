@@ -216,7 +216,7 @@ async def test_connection__a_body_that_goes_wrong_ends_the_upload(
     began = asyncio.Event()
     async with raw_server(talk) as server, running(server.url) as url:
         reader, writer = await connected(url)
-        writer.write(b"PUT /v2/lib/app/manifests/1 HTTP/1.1\r\n" + HOST + CHUNKED)
+        writer.write(b"PUT /v2/lib/app/blobs/uploads/1 HTTP/1.1\r\n" + HOST + CHUNKED)
         writer.write(b"\r\n3\r\nabc\r\n")
         async with asyncio.timeout(ANSWER_SECONDS):
             await began.wait()
