@@ -136,7 +136,8 @@ async def test_check__who_expects_an_answer_and_leaves(
     left = {line["status"] for line in logged if line.get("method") == "POST"}
 
     assert [] == caplog.records
-    assert {499} == left
+    # Whoever finds no route may be quicker than the news that nobody waits for it.
+    assert {499} <= left <= {404, 499}
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
