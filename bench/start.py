@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
 _PATIENCE = 20.0
 _MOST = 12
+_IMPORTS = "import proxy.process.server, proxy.process.serving"
 
 
 def until_ready(directory: Path, upstream: str) -> tuple[float, float]:
@@ -65,7 +66,7 @@ def _is_ready(port: int) -> bool:
 def imports() -> list[tuple[str, ...]]:
     """Return the packages whose import takes longest, their own dependencies aside."""
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", "import proxy.server, proxy.serving"],
+        [sys.executable, "-X", "importtime", "-c", _IMPORTS],
         capture_output=True,
         text=True,
         check=True,

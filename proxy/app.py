@@ -11,9 +11,9 @@ import structlog
 from aiohttp import web
 
 from proxy import __version__
-from proxy.client_rules import client_settings
-from proxy.config import Config, TracingTo
-from proxy.config_shown import shown
+from proxy.config.client_rules import client_settings
+from proxy.config.config import Config, TracingTo
+from proxy.config.shown import shown
 from proxy.connecting import Connections, connected, naming
 from proxy.handlers import ping, tokens
 from proxy.handlers.admin import Admin, Readiness

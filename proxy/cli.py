@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from proxy.beginning import end_well_if_told, fill_standard_streams, hold_back
+from proxy.process.beginning import end_well_if_told, fill_standard_streams, hold_back
 
 if sys.argv[1:2] == ["serve"]:
     end_well_if_told()
@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from proxy import __version__, options
-from proxy.command import REFUSED, config_of, login_of, result_of, unusable
+from proxy import __version__
+from proxy.commands import options  # noqa: TC001  typer reads the annotations
+from proxy.commands.command import REFUSED, config_of, login_of, result_of, unusable
 from proxy.errors import ConfigError
 
 if TYPE_CHECKING:
-    from proxy.explain import Explanation
+    from proxy.commands.explain import Explanation
 
 main: Final = typer.Typer(
     name="regshim",
@@ -67,14 +68,14 @@ def serve_command(
         return
     hold_back()
     # -P: whatever lies in the current directory is not what is meant.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "proxy.server", str(config_file)])  # noqa: S606  no shell is wanted
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "proxy.process.server", str(config_file)])  # noqa: S606  no shell is wanted
 
 
 def _serve_sample(port: int) -> None:
     import asyncio
 
     from proxy import log
-    from proxy.serving import serve_sample
+    from proxy.process.serving import serve_sample
 
     log.configure("info", "console")
     try:
@@ -103,10 +104,10 @@ def explain_command(
     """
     import msgspec
 
-    from proxy.client_rules import client_settings
+    from proxy.commands.console import show_explanation
+    from proxy.commands.explain import explain
+    from proxy.config.client_rules import client_settings
     from proxy.connecting import connected
-    from proxy.console import show_explanation
-    from proxy.explain import explain
     from proxy.keyfile import load_or_create
     from proxy.metrics import Metrics
     from proxy.printable import printable_json
@@ -148,9 +149,9 @@ def check_command(
 
     Example: regshim check -c config.yaml --image team/app:1
     """
-    from proxy.check import check
-    from proxy.console import show_finding
-    from proxy.findings import Finding
+    from proxy.commands.check import check
+    from proxy.commands.console import show_finding
+    from proxy.commands.findings import Finding
 
     config = config_of(config_file)
 
@@ -185,8 +186,8 @@ def warm_command(
     from rich.console import Console
     from rich.progress import Progress
 
-    from proxy.console import show_warmed
-    from proxy.warm import warm_store
+    from proxy.commands.console import show_warmed
+    from proxy.commands.warm import warm_store
 
     config = config_of(config_file)
     login = login_of(username, password_stdin=password_stdin)
@@ -220,9 +221,9 @@ def inventory_command(
 
     Example: regshim inventory --since 30d --csv -c config.yaml
     """
-    from proxy.console import show_inventory
+    from proxy.commands.console import show_inventory
+    from proxy.commands.kept import kept_inventory
     from proxy.inventory import report
-    from proxy.kept import kept_inventory
     from proxy.printable import printable_json
 
     if as_json and as_csv:
@@ -245,7 +246,7 @@ def config_schema() -> None:
     """
     import msgspec
 
-    from proxy.config_schema import json_schema
+    from proxy.config.schema import json_schema
 
     typer.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2))
 

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from proxy.config import Cache, Config
-from proxy.config_upstream import Upstream
+from proxy.config.config import Cache, Config
+from proxy.config.upstream import Upstream
 from proxy.errors import ConfigError
 from proxy.metrics import Metrics
 from proxy.pull import Puller

@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from proxy.config_listen import ListenTls
-from proxy.config_upstream import Upstream
+from proxy.config.listen import ListenTls
+from proxy.config.upstream import Upstream
 from proxy.errors import ConfigError
 
 _VERSIONS: Final = {

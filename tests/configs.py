@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config_reading import parse
-from proxy.config_values import Url
+from proxy.config.reading import parse
+from proxy.config.values import Url
 from proxy.errors import ConfigError
 
 URL = Url("https://registry.example.com")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from proxy.app import build
-from proxy.config_reading import parse
-from proxy.serving import serving
+from proxy.config.reading import parse
+from proxy.process.serving import serving
 from proxy.tls import ServerTls
 from proxy.translate.jws import SigningKey
 from tests.registry import Registry
@@ -18,7 +18,7 @@ from tests.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from proxy.config import Config
+    from proxy.config.config import Config
 
 KEY = SigningKey(ec.derive_private_key(2, ec.SECP256R1()))
 """The same key in every run, so that a digest in a failing test means the same tomorrow."""

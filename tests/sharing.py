@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from yarl import URL
 
 from proxy.app import _MANIFESTS, build
-from proxy.serving import serving
+from proxy.process.serving import serving
 from tests.images import make_image
 from tests.running import KEY, config_for
 

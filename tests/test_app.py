@@ -8,7 +8,7 @@ import pytest
 from yarl import URL
 
 from proxy.app import build, build_admin
-from proxy.serving import serving
+from proxy.process.serving import serving
 from tests.images import make_image, push
 from tests.registry import Registry
 from tests.running import KEY, config_for, running

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.app import build, build_admin
 from proxy.metrics import MULTIPROCESS_DIRECTORY, Metrics, engine_label, workers_directory
-from proxy.serving import serving
+from proxy.process.serving import serving
 from tests.certificates import Authority, certificate_expiry, handshake, listen
 from tests.engines.docker_1_8 import Docker191
 from tests.images import make_image, make_schema1, push

@@ -162,7 +162,7 @@ def test_wheel__installs_and_serves(installed: Path, tmp_path: Path) -> None:
 def test_wheel__is_typed(installed: Path, tmp_path: Path) -> None:
     """The types of the installed package count: mypy finds a wrong use of it."""
     program = tmp_path / "user.py"
-    program.write_text("from proxy.config_reading import parse\nnumber: int = parse('', {})\n")
+    program.write_text("from proxy.config.reading import parse\nnumber: int = parse('', {})\n")
     checked = subprocess.run(
         [
             *(sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--config-file="),

@@ -18,7 +18,7 @@ from proxy import sample
 from proxy.manifest.image import ImageManifest
 from proxy.manifest.index import Index
 from proxy.manifest.parse import parse
-from proxy.serving import serving
+from proxy.process.serving import serving
 from proxy.spec.digest import Digest, digest_of, verify
 from proxy.spec.media_types import MediaType
 from tests.peers import run

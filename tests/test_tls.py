@@ -12,9 +12,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from proxy.config_listen import ListenTls
-from proxy.config_upstream import Upstream
-from proxy.config_values import Url
+from proxy.config.listen import ListenTls
+from proxy.config.upstream import Upstream
+from proxy.config.values import Url
 from proxy.errors import ConfigError
 from proxy.tls import ServerTls, load_certificate, upstream_context
 from tests.certificates import GO_1_4, OLD, Authority, Pair, handshake, listen, speaking

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from proxy.app import build
 from proxy.errors import ConfigError
 from proxy.handlers.middleware import TRACING
-from proxy.serving import serving
+from proxy.process.serving import serving
 from proxy.tracing import NO_TRACING, OpenTelemetry, open_tracing, traces_url
 from proxy.upstream.client import UpstreamRegistry
 from proxy.upstream.transport import AiohttpTransport

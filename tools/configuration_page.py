@@ -1,4 +1,4 @@
-"""docs/configuration.md, made of the types of proxy.config and of config.example.yaml.
+"""docs/configuration.md, made of the types of proxy/config/ and of config.example.yaml.
 
 `python -m tools.configuration_page` writes it. Names, types, defaults and the text of each
 section are the code's own: the page cannot tell anything else than what the proxy reads.
@@ -12,15 +12,15 @@ from typing import Final
 import msgspec
 from msgspec import inspect as types
 
-from proxy.config import Config
-from proxy.config_values import Bytes, PlatformName, Seconds, StoreUrl, Url
+from proxy.config.config import Config
+from proxy.config.values import Bytes, PlatformName, Seconds, StoreUrl, Url
 
 ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = ROOT / "docs" / "configuration.md"
 EXAMPLE: Final = ROOT / "config.example.yaml"
 
 _HEAD: Final = """\
-<!-- made by `make docs` from the types of proxy.config and config.example.yaml; do not edit -->
+<!-- made by `make docs` from the types of proxy/config/ and config.example.yaml; do not edit -->
 # Configuration
 
 One YAML file, given as `regshim serve --config FILE`. Only `upstream.url` is required. An unknown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.config import Config
+    from proxy.config.config import Config
 
 FORMULA = "60 MiB + cache.memory + (transfers + requests) × 2.5 MiB + connections × 32 KiB"  # noqa: RUF001
 """As docs/operating.md has it."""

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from proxy.config_listen import Listen
-from proxy.config_reading import parse
+from proxy.config.listen import Listen
+from proxy.config.reading import parse
 from tests.deploy.memory import worst_case
 from tests.deploy.programs import DEPLOY, ROOT, call, output, program
 

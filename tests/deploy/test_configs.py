@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.config_reading import parse
+from proxy.config.reading import parse
 from proxy.errors import ConfigError
 from tests.deploy.memory import FORMULA
 from tests.deploy.programs import DEPLOY, ROOT

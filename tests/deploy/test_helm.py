@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from proxy import __version__
-from proxy.config_reading import parse
+from proxy.config.reading import parse
 from tests.deploy.programs import CHART, DEPLOY, helm, helm_documents
 from tests.deploy.resources import of_kind, the
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.config_reading import parse
+from proxy.config.reading import parse
 from tests.deploy.programs import DEPLOY, ROOT, call, program
 from tests.peers import free_port, run
 from tests.processes import serving

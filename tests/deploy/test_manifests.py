@@ -12,9 +12,9 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import redis.asyncio
 
-from proxy.config import Cache, Inventory
-from proxy.config_listen import Listen
-from proxy.config_reading import parse
+from proxy.config.config import Cache, Inventory
+from proxy.config.listen import Listen
+from proxy.config.reading import parse
 from proxy.inventory.redis import RedisArchive
 from proxy.store.redis import RedisEntries, connect
 from tests.deploy.memory import quantity, worst_case
@@ -36,7 +36,7 @@ from tests.inventory.contract import entry_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.config import Config
+    from proxy.config.config import Config
     from tests.deploy.programs import Document
     from tests.peers import Peer
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.config_listen import Listen
-from proxy.config_reading import parse
+from proxy.config.listen import Listen
+from proxy.config.reading import parse
 from tests.deploy.memory import quantity, worst_case
 from tests.deploy.programs import DEPLOY, call, output
 from tests.images import make_image, push, verify_schema1

@@ -14,8 +14,8 @@ import yaml
 from prometheus_client import Counter, Gauge, Histogram
 
 from proxy.cli import main
-from proxy.config import Config
-from proxy.config_reading import parse
+from proxy.config.config import Config
+from proxy.config.reading import parse
 from proxy.errors import NotTranslatable, RegistryError
 from proxy.inventory.entry import Entry
 from proxy.inventory.redis import RedisArchive

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from proxy.client_rules import client_settings
-from proxy.config_reading import load, parse
-from proxy.config_shown import shown
+from proxy.config.client_rules import client_settings
+from proxy.config.reading import load, parse
+from proxy.config.shown import shown
 from proxy.errors import ConfigError
 from proxy.htpasswd import Htpasswd
 from proxy.keyfile import load_or_create
@@ -26,7 +26,7 @@ from tests.fuzz.target import Target, text_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.config import Config
+    from proxy.config.config import Config
 
 ROOT = Path(__file__).parent.parent.parent
 MINIMAL = "upstream: {url: 'https://registry.example.com'}\n"

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from proxy.app import READINESS, build, build_admin
-from proxy.serving import serving
+from proxy.process.serving import serving
 from tests.registry import BasicAuth, Registry
 from tests.running import KEY, config_for
 

@@ -21,7 +21,7 @@ from proxy.handlers.crowd import CROWD, Crowd, Patience
 from proxy.handlers.middleware import METRICS, TRACING, observe
 from proxy.handlers.raw_requests import check
 from proxy.metrics import Metrics
-from proxy.serving import serving
+from proxy.process.serving import serving
 from proxy.tracing import NO_TRACING
 
 if TYPE_CHECKING:

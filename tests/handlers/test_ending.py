@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from proxy.handlers.ending import EndingConnection
-from proxy.serving import serving
+from proxy.process.serving import serving
 from tests.loops import LOOPS, run_on
 
 if TYPE_CHECKING:

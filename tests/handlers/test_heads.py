@@ -16,7 +16,7 @@ from proxy.handlers.heads import MAX_FIELD, MAX_HEAD, MAX_LINE, MAX_WAITING, Hea
 from proxy.handlers.middleware import METRICS, TRACING, observe
 from proxy.handlers.raw_requests import check
 from proxy.metrics import Metrics
-from proxy.serving import serving
+from proxy.process.serving import serving
 from proxy.tracing import NO_TRACING
 from tests.raw import Connection as Upstream
 from tests.raw import raw_server, replying

@@ -13,7 +13,7 @@ from proxy.handlers.limits import Limited
 from proxy.handlers.middleware import METRICS, TRACING, observe
 from proxy.inventory.addresses import Addresses
 from proxy.metrics import Metrics
-from proxy.serving import serving
+from proxy.process.serving import serving
 from proxy.tracing import NO_TRACING
 
 if TYPE_CHECKING:

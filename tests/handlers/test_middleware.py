@@ -26,7 +26,7 @@ from proxy.errors import (
 from proxy.handlers.exchange import ACCESS, REPLY
 from proxy.handlers.middleware import METRICS, TRACING, observe
 from proxy.metrics import Metrics
-from proxy.serving import serving
+from proxy.process.serving import serving
 from proxy.tracing import NO_TRACING
 from tests.images import make_image, push
 from tests.raw import raw_exchange

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from proxy.errors import ClientTooSlow
 from proxy.handlers.exchange import ACCESS, Access
 from proxy.handlers.request_body import RequestBody
-from proxy.serving import serving
+from proxy.process.serving import serving
 from proxy.upstream.splice import SourceEnded, SourceSilent
 
 if TYPE_CHECKING:

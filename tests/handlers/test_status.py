@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from proxy.app import build, build_admin
-from proxy.serving import serving
+from proxy.process.serving import serving
 from proxy.status.page import policy
 from tests.images import make_image, push
 from tests.running import KEY, config_for

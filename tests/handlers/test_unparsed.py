@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from proxy.handlers.unparsed import UnparsedConnection
-from proxy.serving import serving
+from proxy.process.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

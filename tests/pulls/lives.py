@@ -266,7 +266,7 @@ class Lives:
         config = self.root / "config.yaml"
         config.write_text(json.dumps(document), encoding="utf-8")
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "proxy.server", str(config)
+            sys.executable, "-P", "-m", "proxy.process.server", str(config)
         )
 
     async def _ready(

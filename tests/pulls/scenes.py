@@ -18,7 +18,7 @@ import aiohttp
 
 from proxy.app import build
 from proxy.handlers.middleware import METRICS
-from proxy.serving import serving
+from proxy.process.serving import serving
 from tests.images import make_image, sha256
 from tests.pulls.hazards import COMMIT, IDLE, NO_HOST, NO_NAME, NO_TLS, OWN, REFUSED, Hazard
 from tests.registry import Registry
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Counter
 
-    from proxy.config import Config
+    from proxy.config.config import Config
     from proxy.metrics import Metrics
     from tests.certificates import Pair
     from tests.registry_faults import Fault

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.app import build, build_admin
-from proxy.serving import serving
+from proxy.process.serving import serving
 from tests.images import make_image, push
 from tests.pulling import OCI
 from tests.raw import Connection, raw_server

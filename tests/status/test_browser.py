@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from proxy.app import build, build_admin
-from proxy.serving import serving
+from proxy.process.serving import serving
 from proxy.status.page import policy, render
 from tests.images import make_image, push
 from tests.peers import node, npm_module, require_peer

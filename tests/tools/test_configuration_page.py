@@ -8,8 +8,8 @@ import msgspec
 import pytest
 import yaml
 
-from proxy.config import Config
-from proxy.config_reading import parse
+from proxy.config.config import Config
+from proxy.config.reading import parse
 from tools.configuration_page import EXAMPLE, PAGE, page
 
 ROW = re.compile(r"^\| `([a-z0-9_.]+)` \| (.+) \| (?:`(.+)`|required) \|$", re.MULTILINE)

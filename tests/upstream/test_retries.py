@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from proxy.app import build
 from proxy.handlers.middleware import METRICS
-from proxy.serving import serving
+from proxy.process.serving import serving
 from proxy.upstream.failures import AddressError, TlsError
 from proxy.upstream.retries import RetryingTransport, told_wait
 from proxy.upstream.stream import Stream

@@ -1,0 +1,139 @@
+"""Whether a configuration works: each part tried once, with what to do about it if not."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+
+from proxy.answer import PullRequest
+from proxy.causes import cause_of
+from proxy.commands.check_files import check_files, check_store
+from proxy.commands.explain import parse_image
+from proxy.commands.findings import Finding
+from proxy.config.client_rules import client_settings
+from proxy.config.config import Config
+from proxy.connecting import connected
+from proxy.errors import ConfigError, RegistryError
+from proxy.keyfile import load_or_create
+from proxy.manifest.parse import stored_type
+from proxy.metrics import Metrics
+from proxy.spec.challenge import challenge_schemes
+from proxy.translate.client import understand
+from proxy.upstream.client import UpstreamRegistry
+
+_EVERYTHING: Final = ("*/*",)
+_VERSION: Final = "Docker-Distribution-Api-Version"
+_LONGEST_REPLY: Final = 1 << 20
+
+
+async def check(
+    config: Config, image: str | None = None, *, offline: bool = False
+) -> AsyncIterator[Finding]:
+    """Yield what is found of every part; `offline`, of what needs no network alone.
+
+    `image` is one to look at, REPOSITORY[:TAG].
+    """
+    for finding in check_files(config):
+        yield finding
+    if not offline:
+        async for finding in check_upstream(config, image):
+            yield finding
+    store = await check_store(config.cache, offline=offline)
+    if store is not None:
+        yield store
+
+
+async def check_upstream(config: Config, image: str | None = None) -> AsyncIterator[Finding]:
+    """Yield what the upstream says, and in which format it keeps `image`."""
+    key = load_or_create(None)
+    try:
+        async with connected(config, key, Metrics()) as connections:
+            works = True
+            async for finding in _ping(config, connections.upstream):
+                yield finding
+                works = works and finding.works is True
+            if image is not None:
+                yield await _check_image(config, connections.upstream, image)
+            elif works:
+                yield Finding(
+                    "stored format",
+                    works=None,
+                    found="not looked at: schema 1, schema 2 or OCI, which registries keep or not",
+                    advice="give --image REPO:TAG to see in which format one is stored",
+                )
+    except ConfigError as error:
+        yield Finding("upstream", works=False, found=str(error), advice="mend this key first")
+
+
+async def _ping(config: Config, upstream: UpstreamRegistry) -> AsyncIterator[Finding]:
+    try:
+        stream = await upstream.open("GET", "/v2/", [])
+        body = await stream.read(_LONGEST_REPLY, "reply to /v2/")
+    except RegistryError as error:
+        yield _unreachable(error)
+        return
+    status, version = stream.status, stream.headers.get(_VERSION)
+    if status == 200 and version is None and not _is_json(body):
+        found = "answers 200, but with something that is no registry's: neither JSON nor "
+        yield _no_registry(found + _VERSION)
+        return
+    if status not in {200, 401, 403}:
+        yield _no_registry(f"answers {status}")
+        return
+    yield Finding("upstream", works=True, found=f"answers {status}")
+    yield Finding("API version", works=True, found=version or "not told; the proxy adds it")
+    schemes = challenge_schemes(stream.headers.getall("WWW-Authenticate", []))
+    if config.upstream.auth.holds_credentials:
+        yield Finding(
+            "credentials",
+            works=status == 200,
+            found="accepted" if status == 200 else f"refused with {status}",
+            advice="see upstream.auth",
+        )
+    else:
+        found = " and ".join(schemes) or "none asked for on /v2/"
+        yield Finding("authentication", works=True, found=f"{found}; the clients' own are used")
+
+
+def _unreachable(error: RegistryError) -> Finding:
+    cause = cause_of(error)
+    return Finding(
+        "upstream",
+        works=False,
+        found=f"{error.message}: {cause.found}" if cause else error.message,
+        advice=f"see upstream.url: {cause.advice}" if cause else "see upstream.url and ca_file",
+    )
+
+
+def _no_registry(found: str) -> Finding:
+    return Finding(
+        "upstream",
+        works=False,
+        found=found,
+        advice="a registry answers 200 or 401 to /v2/: are host and path in upstream.url right?",
+    )
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+async def _check_image(config: Config, upstream: UpstreamRegistry, image: str) -> Finding:
+    advice = "name an image that the proxy's or anonymous credentials may read"
+    try:
+        repository, tag = parse_image(image)
+        client = understand(_EVERYTHING, "", client_settings(config))
+        accept = PullRequest("GET", repository, (), client).accept
+        document = await upstream.manifest("GET", repository, tag, [("Accept", accept)])
+    except RegistryError as error:
+        return Finding(image, works=False, found=error.message, advice=advice)
+    if document.status != 200:
+        found = f"the upstream answers {document.status}"
+        return Finding(image, works=False, found=found, advice=advice)
+    stored = stored_type(document.body, document.headers.get("Content-Type"))
+    found = f"stored is {stored.words}" if stored else "stored is no image"
+    return Finding(image, works=stored is not None, found=found, advice="name an image")

@@ -1,0 +1,1 @@
+"""The configuration: a YAML file and the environment → one frozen Config without contradictions."""

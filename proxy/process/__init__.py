@@ -1,0 +1,1 @@
+"""The processes of `serve`: how each begins, listens, reloads and ends, and who looks after it."""
