@@ -5,6 +5,7 @@ and what would mean another resource to whoever normalises it is refused.
 """
 
 import re
+from functools import lru_cache
 from typing import ClassVar, Final
 from urllib.parse import unquote
 
@@ -54,6 +55,8 @@ _PRINTABLE: Final = re.compile(r"[!-~]+")
 # Escapes of all but printable ASCII: a path without any, which is nearly every one, is text.
 _NOT_ASCII: Final = re.compile(r"%(?:[01]|7f|[89a-f][0-9a-f])", re.IGNORECASE)
 _LONGEST_REFERENCE: Final = 1024
+_MOST_KEPT: Final = 4096
+_LONGEST_KEPT: Final = 300
 _OF_REPOSITORY: Final = re.compile(r"/v2/([^?#]+)/(?:manifests|blobs)/")
 
 
@@ -74,6 +77,10 @@ def route(target: str) -> Route:
     NotFound for what lies outside `/v2/`; RequestInvalid for a path that could be read as
     another one; NameInvalid, TagInvalid or DigestInvalid as they say.
     """
+    return _route_kept(target) if len(target) <= _LONGEST_KEPT else _route(target)
+
+
+def _route(target: str) -> Route:
     path = target.partition("?")[0]
     if not is_api(path):
         raise NotFound("this is a registry: its API is below /v2/")
@@ -92,6 +99,10 @@ def route(target: str) -> Route:
     if kind == "manifests":
         return ManifestRoute(repository, parse_reference(last))
     return BlobRoute(repository, parse_digest(last))
+
+
+# Fleets ask for the same images all day. Bounded in length too: at most some 3 MB.
+_route_kept: Final = lru_cache(_MOST_KEPT)(_route)
 
 
 def _other(path: str) -> OtherRoute:

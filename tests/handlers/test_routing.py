@@ -190,6 +190,15 @@ def test_route__any_target(target: str) -> None:
         assert "%" not in part
 
 
+def test_route__read_once() -> None:
+    """What is asked for all day is read once; of long targets, bounded by nobody, none is kept."""
+    often, long = "/v2/a/manifests/often", f"/v2/a/manifests/once?{'q' * 300}"
+
+    assert route(often) is route(often)
+    assert route(long) == route(long)
+    assert route(long) is not route(long)
+
+
 @pytest.mark.parametrize(
     "filler", ["a", "/a", "a/", "-", "a-", "/manifests/a", "/blobs", "%2", ".", "%2e", "/"]
 )
