@@ -178,15 +178,17 @@ def _reply(response: httpx.Response) -> Reply:
 async def _discard(response: httpx.Response) -> None:
     """Read a short body to its end, so that the connection serves again, and close.
 
-    One that is not short, or not there in time, ends with its connection.
+    One that is not short, or not there in time, or not waited for, ends with its connection.
     """
     left = _DRAINED
     stream = response.stream
     assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101  narrows httpx's type
-    with contextlib.suppress(httpx.HTTPError, TimeoutError):
-        async with asyncio.timeout(response.extensions.get("whole_within")):
-            async for piece in stream:
-                left -= len(piece)
-                if left < 0:
-                    break
-    await response.aclose()
+    try:
+        with contextlib.suppress(httpx.HTTPError, TimeoutError):
+            async with asyncio.timeout(response.extensions.get("whole_within")):
+                async for piece in stream:
+                    left -= len(piece)
+                    if left < 0:
+                        break
+    finally:
+        await response.aclose()

@@ -266,6 +266,38 @@ async def test_send__challenge_with_an_endless_body(refused: bytes, status: int)
     assert status == answer
 
 
+@pytest.mark.parametrize("refused", [b"GET /v2/ .*", b"GET /v2/lib.*"], ids=["ping", "request"])
+async def test_send__cancelled_while_a_challenge_is_read(refused: bytes) -> None:
+    """Who leaves while the body of a 401 is read takes its connection along."""
+    challenged, ended = asyncio.Event(), asyncio.Event()
+
+    async def talk(connection: Connection) -> None:
+        while not re.fullmatch(refused, await connection.head(), re.DOTALL):
+            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await connection.send(b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nn")
+        await connection.silence()
+        ended.set()
+
+    class Telling(AiohttpTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await super().handle_async_request(request)
+            if response.status_code == 401:
+                challenged.set()
+            return response
+
+    async with raw_server(talk) as server:
+        inner = Telling(connect=60, idle=60)
+        transport = AuthorizingTransport(inner, server.url, Known(USER), clock=Clock())
+        asking = asyncio.create_task(ask(transport, server.url + MANIFEST))
+        await challenged.wait()
+        asking.cancel()
+        async with asyncio.timeout(30):
+            await ended.wait()
+        await transport.aclose()
+
+    assert asking.cancelled()
+
+
 async def test_send__upload_once_with_a_token() -> None:
     """A body goes once, with a token that was got before it."""
     auth, blob = token_auth("pull", "push"), b"blob" * 10000
