@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,16 +24,12 @@ def alone(path: Path) -> Iterator[None]:
     Blocks: for threads. Where there can be no lock (a directory that takes no files, a file
     system without locks) it goes on without: one process alone is as safe there.
     """
-    try:
-        lock = os.open(f"{path}.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError:
+    with ExitStack() as held:
+        with suppress(OSError):
+            lock = os.open(f"{path}.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            held.callback(os.close, lock)
+            _take(lock)
         yield
-        return
-    try:
-        _take(lock)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _take(lock: int) -> None:
@@ -45,7 +41,5 @@ def _take(lock: int) -> None:
             if time.monotonic() > deadline:
                 raise StoreFailedError("sqlite: another process keeps the lock file") from error
             time.sleep(_PAUSE_SECONDS)
-        except OSError:
-            return
         else:
             return

@@ -48,5 +48,8 @@ def test_alone__another_keeps_it(tmp_path: Path) -> None:
 
 def test_alone__no_place_for_a_lock(tmp_path: Path) -> None:
     """Where no lock file can be, it goes on without; what fails inside is told as it is."""
-    with pytest.raises(KeyError), alone(tmp_path / "absent" / "f"):
+    with pytest.raises(KeyError) as failed, alone(tmp_path / "absent" / "f"):
         raise KeyError
+
+    # Else the lock would be named as what the store failed of.
+    assert failed.value.__context__ is None
