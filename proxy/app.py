@@ -32,7 +32,7 @@ from proxy.handlers.ping import Ping
 from proxy.handlers.pushes import Pushes
 from proxy.handlers.raw_requests import check, leave_expect
 from proxy.handlers.recording import Recorder
-from proxy.handlers.routing import BlobRoute, ManifestRoute, route
+from proxy.handlers.routing import BlobRoute, ManifestRoute, OtherRoute, route
 from proxy.handlers.status import StatusPage
 from proxy.handlers.tokens import TokenRequests, show_own_realm
 from proxy.htpasswd import Htpasswd
@@ -241,8 +241,10 @@ def users_of(htpasswd: Path | None) -> Htpasswd | None:
 
 
 async def _dispatch(request: web.Request) -> web.StreamResponse:
-    own = request.app[_OWN].get(request.raw_path.partition("?")[0])
+    path = request.raw_path.partition("?")[0]
+    own = request.app[_OWN].get(path)
     if own is not None:
+        request[ACCESS].route = OtherRoute(path).kind
         return await own(request)
     endpoint = route(request.raw_path)
     request[ACCESS].route = endpoint.kind

@@ -8,6 +8,7 @@ import pytest
 from yarl import URL
 
 from proxy.app import build, build_admin
+from proxy.handlers.middleware import METRICS
 from proxy.process.serving import serving
 from tests.images import make_image, push
 from tests.registry import Registry
@@ -50,6 +51,20 @@ async def test_dispatch__each_endpoint(
         assert status == reply.status
     outside = not path.startswith("/v2") or status == 400
     assert outside == (seen == 0)
+
+
+@pytest.mark.parametrize("ping_challenge", [False, True])
+async def test_dispatch__counted_as_ping(
+    registry: Registry, http: aiohttp.ClientSession, ping_challenge: bool
+) -> None:
+    """A ping is counted as one, whoever answers it."""
+    auth = {"auth": {"ping_challenge": ping_challenge}}
+    app = build(config_for(registry.url, upstream=auth), KEY)
+    async with serving(app, "127.0.0.1", 0) as port:
+        (await http.get(f"http://127.0.0.1:{port}/v2/")).release()
+        counts = app[METRICS].exposition()
+
+    assert b'regshim_requests_total{method="GET",route="ping",status="200"} 1.0' in counts
 
 
 async def test_build__blob_redirects_passed_on(http: aiohttp.ClientSession) -> None:
