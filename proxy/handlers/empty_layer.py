@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from proxy.answer import telling_apart
 from proxy.errors import UpstreamTooLarge
 from proxy.flights import Flights
 from proxy.handlers.exchange import ACCESS, keep_as_is, send, to_share
@@ -70,7 +71,8 @@ class EmptyLayer:
         method = hdrs.METH_GET if self._follow else request.method
         target = request.raw_path
         reply = await self._flights.join(
-            (method, target, tuple(headers)), lambda: self._ask(method, target, route, headers)
+            (method, target, telling_apart(headers)),
+            lambda: self._ask(method, target, route, headers),
         )
         if reply is None:
             return None

@@ -159,11 +159,13 @@ async def test_answer__is_shared_by_who_asks_alike(
     go = asyncio.Event()
     registry.fault("GET", "/blobs/", wait=go)
 
-    async def ask(method: str) -> tuple[int, int]:
-        async with http.request(method, f"{url}/{EMPTY}", headers=OLD) as got:
+    async def ask(method: str, number: int) -> tuple[int, int]:
+        headers = OLD | {"X-Request-Id": f"{number}"}
+        async with http.request(method, f"{url}/{EMPTY}", headers=headers) as got:
             return got.status, len(await got.read())
 
-    asked = [asyncio.create_task(ask(method)) for method in ["GET", "HEAD"] * 10]
+    methods = ["GET", "HEAD"] * 10
+    asked = [asyncio.create_task(ask(method, number)) for number, method in enumerate(methods)]
     other = asyncio.create_task(http.get(f"{url}/{EMPTY}", headers=OLD | {"Authorization": "x"}))
     async with asyncio.timeout(ANSWER_SECONDS):
         while True:
