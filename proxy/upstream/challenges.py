@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from proxy import __version__
-from proxy.errors import NotFound
+from proxy.errors import NotFound, UpstreamInvalid
 from proxy.flights import Flights
 from proxy.spec.challenge import bearer_challenge
 from proxy.upstream.client import UpstreamRegistry
@@ -30,6 +30,11 @@ class _Told(msgspec.Struct, frozen=True):
     status: int
     lines: tuple[str, ...]
     until: float
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it tells how the upstream does, and nothing of its challenges."""
+        return self.status == 429 or self.status >= 500
 
 
 class Challenges:
@@ -54,13 +59,20 @@ class Challenges:
         return told.lines if told.status == 401 else ()
 
     async def realm(self) -> str:
-        """Return the URL of the upstream's token service; NotFound if it has none."""
+        """Return the URL of the upstream's token service; NotFound if it has none.
+
+        UpstreamInvalid if it fails and so does not say.
+        """
+        failure: int | None = None
         for target in (_PING, _REPOSITORY):
             told = await self._ask(target)
             challenge = bearer_challenge(told.lines) if told.status == 401 else None
             if challenge is not None:
                 secure = self._upstream.origin.startswith("https:")
                 return check_realm(challenge.parameters["realm"], secure=secure)
+            failure = told.status if told.is_failure else failure
+        if failure is not None:
+            raise UpstreamInvalid(f"the upstream answered {failure}: it names no token service now")
         raise NotFound("the upstream names no token service")
 
     async def ask_token_service(
@@ -86,6 +98,6 @@ class Challenges:
         await stream.close()
         lines = tuple(stream.headers.getall("WWW-Authenticate", []))
         told = _Told(stream.status, lines, self._clock() + _REMEMBERED_FOR)
-        if stream.status < 500:
+        if not told.is_failure:
             self._told[target] = told
         return told

@@ -115,9 +115,29 @@ async def test_repository__nothing_to_add(auth: BasicAuth | TokenAuth | None) ->
         assert () == await challenges.of_repository()
 
 
-async def test_failures__not_remembered(registry: Registry) -> None:
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_realm__of_an_upstream_that_fails(status: int) -> None:
+    """Who cannot say now is not taken for one without a token service, and asked again."""
+    async with Registry(auth=TokenAuth()) as registry, challenges_of(registry.url) as challenges:
+        registry.fault("GET", "", status=status, times=2)
+        with pytest.raises(UpstreamInvalid, match=str(status)):
+            await challenges.realm()
+
+        assert f"{registry.url}/token" == await challenges.realm()
+
+
+async def test_realm__of_a_repository_while_the_ping_fails() -> None:
+    """One of the two that says where the service is will do."""
+    async with Registry(auth=TokenAuth()) as registry, challenges_of(registry.url) as challenges:
+        registry.fault("GET", "^/v2/$", status=503)
+
+        assert f"{registry.url}/token" == await challenges.realm()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_failures__not_remembered(registry: Registry, status: int) -> None:
     """An upstream that fails is asked again the next time."""
-    registry.fault("GET", "^/v2/$", status=503, times=1)
+    registry.fault("GET", "^/v2/$", status=status, times=1)
     async with challenges_of(registry.url) as challenges:
         for _ in range(2):
             assert () == await challenges.of_repository()
