@@ -19,7 +19,7 @@ def scratch(prefix: str) -> Iterator[tuple[Path, int]]:
 
     The lock is a file descriptor, to be inherited by the processes that use the directory too.
     Directories of this user with that prefix that nobody holds are removed, and this one is at
-    the end.
+    the end. OSError where there can be no directory, or no lock on one.
     """
     root = Path(tempfile.gettempdir())
     for left in root.glob(f"{prefix}*"):
@@ -35,12 +35,16 @@ def scratch(prefix: str) -> Iterator[tuple[Path, int]]:
 def _made(prefix: str) -> tuple[Path, int]:
     while True:
         directory = Path(tempfile.mkdtemp(prefix=prefix))
-        # Another start may find it before it is locked, and take it for left behind.
-        with suppress(OSError):
+        try:
             lock = _lock(directory)
-            if directory.exists():
-                return directory, lock
-            os.close(lock)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # another start found it before it was locked, and took it for left behind
+        except OSError as error:
+            directory.rmdir()
+            raise OSError(error.errno, error.strerror, str(directory)) from error
+        if directory.exists():
+            return directory, lock
+        os.close(lock)
 
 
 def _lock(directory: Path) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import select
 import signal
@@ -69,6 +71,22 @@ def test_scratch__of_the_living_and_of_the_dead(tmp_path: Path) -> None:
 
     assert living
     assert [mine] == left
+
+
+def test_scratch__where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without them is told at once, and nothing is left on it."""
+    asked = []
+
+    def flock(_descriptor: int, operation: int) -> None:
+        asked.append(operation)
+        assert 1 == len(asked), "it was tried again"
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match=f"No locks available: '{tmp_path}/"):
+        scratch(PREFIX).__enter__()
+
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_scratch__leaves_alone_what_is_not_its_own(tmp_path: Path) -> None:
