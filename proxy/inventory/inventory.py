@@ -4,6 +4,7 @@ Law: what records never waits and never fails. Changes are written by a task of 
 at once; what cannot be written is kept, within the bound, and tried again.
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
@@ -43,6 +44,7 @@ class Inventory:
         self._count_failure = count_failure
         self._ledger = Ledger(max_entries)
         self._later = Later(self._write, pause=pause)
+        self._under_way: asyncio.Task[None] | None = None
         self._next_line = 0.0
         self.fails = False
         """Whether the last write failed."""
@@ -81,7 +83,16 @@ class Inventory:
         return entries, True
 
     async def write(self) -> None:
-        """Write what has been recorded; what cannot be written now is kept."""
+        """Write what has been recorded; what cannot be written now is kept.
+
+        It is written by a task of its own: taken away to be written, it would be lost with whoever
+        asked for it and left.
+        """
+        if self._under_way is None or self._under_way.done():
+            self._under_way = asyncio.create_task(self._write_all())
+        await asyncio.shield(self._under_way)
+
+    async def _write_all(self) -> None:
         while self._archive is not None and self._ledger.changed:
             changes = self._ledger.take(_WRITTEN_AT_ONCE)
             try:
@@ -103,6 +114,8 @@ class Inventory:
             async with self._later.working():
                 yield
         finally:
+            if self._under_way is not None:
+                self._under_way.cancel()  # it had its time
             await self._archive.close()
 
     async def _write(self) -> bool:

@@ -96,6 +96,30 @@ async def test_entries__past_the_retention() -> None:
     assert ([], True) == await inventory_over(archive).entries()
 
 
+async def test_entries__of_who_leaves_while_it_is_written() -> None:
+    """What is being written when a page is not waited for any more is kept, and once."""
+    began, may_go = asyncio.Event(), asyncio.Event()
+
+    class Slow(Archive):
+        async def add(self, changes: Sequence[Entry]) -> None:
+            began.set()
+            await may_go.wait()
+            await super().add(changes)
+
+    archive = Slow()
+    inventory = inventory_over(archive)
+    inventory.sent(KEY, WAY)
+    leaving = asyncio.create_task(inventory.entries())
+    await began.wait()
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    staying = asyncio.create_task(inventory.entries())
+    may_go.set()
+
+    assert ([Entry(*KEY, NOW, NOW, 1, {WAY: 1})], True) == await staying
+    assert [1] == archive.writes
+
+
 async def test_writing__off_the_path_and_together() -> None:
     """Recording writes nothing; a moment later all goes in one write."""
     archive = Archive()
