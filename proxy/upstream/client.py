@@ -16,7 +16,7 @@ from proxy.errors import UpstreamInvalid
 from proxy.spec.digest import Digest, verify
 from proxy.spec.reference import Repository
 from proxy.tracing import NO_TRACING, Tracing
-from proxy.upstream.redirects import next_hop
+from proxy.upstream.redirects import next_hop, not_of_host, origin_of
 from proxy.upstream.stream import Stream, told
 
 Headers = Iterable[tuple[str, str]]
@@ -124,7 +124,8 @@ class UpstreamRegistry:
         """Send a request for `target` (path and query, as sent) and return its reply.
 
         `follow` follows redirects of GET and HEAD, at most five; a body is sent only once, so
-        the reply to a request that has one is what came. `kind` is how it is counted.
+        the reply to a request that has one is what came. Of another host's reply its challenge
+        and cookies are left out. `kind` is how it is counted.
         UpstreamUnreachable, UpstreamTimeout or UpstreamInvalid if there is no reply to return.
         """
         url, headers = self._url, list(headers)
@@ -135,6 +136,8 @@ class UpstreamRegistry:
                 method, url, target, headers, body, kind=kind, endpoint=endpoint
             )
             if not follow or body is not None or stream.status not in _REDIRECTS:
+                if url is not self._url and origin_of(url) != origin_of(self._url):
+                    stream.headers = not_of_host(stream.headers)
                 return stream
             await stream.close()
             location = stream.headers.get("Location")

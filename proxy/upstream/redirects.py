@@ -1,14 +1,18 @@
-"""Where a redirect of the upstream leads, and what of the request may go there.
+"""Where a redirect of the upstream leads, what of the request may go there, what may come back.
 
 A registry redirects blobs to object storage. Credentials are for the registry alone: sent
 along, they would be disclosed, and S3 refuses a request that carries them beside a presigned
 query ("Only one auth mechanism allowed"). They are not only in Authorization and cookies: there
 are API keys in headers of a registry's own. So another host is sent what is known to be none.
+
+And it is not heard in the registry's name: a client would answer its challenge with the password
+that it has for the registry, at a token service of that host's choice.
 """
 
 from typing import Final
 
 import httpx
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.errors import UpstreamInvalid
 from proxy.spec.http_headers import CONDITIONS
@@ -23,6 +27,17 @@ _FOR_ANYBODY: Final = CONDITIONS | {
     "tracestate",
     "user-agent",
 }
+# What a host says of itself, and of how it will be spoken to (RFC 9110 11.6, RFC 6265, RFC 6797).
+_OF_ITS_HOST: Final = frozenset(
+    {
+        "alt-svc",
+        "authentication-info",
+        "clear-site-data",
+        "set-cookie",
+        "strict-transport-security",
+        "www-authenticate",
+    }
+)
 _PORTS: Final = {"http": 80, "https": 443}
 _LONGEST: Final = 8192  # a presigned URL has less than half; it is quoted character by character
 
@@ -59,6 +74,12 @@ def next_hop(
     if origin_of(there) != origin_of(url):
         headers = [pair for pair in headers if pair[0].lower() in _FOR_ANYBODY]
     return there, there.raw_path.decode("ascii"), headers
+
+
+def not_of_host(headers: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:
+    """Return reply headers without those that another host than the registry has for itself."""
+    kept = [pair for pair in headers.items() if pair[0].lower() not in _OF_ITS_HOST]
+    return CIMultiDictProxy(CIMultiDict(kept))
 
 
 def origin_of(url: httpx.URL) -> tuple[str, str, int]:

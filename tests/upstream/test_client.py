@@ -196,6 +196,25 @@ async def test_blob__from_object_storage() -> None:
         assert at_storage.path_qs.endswith("?X-Sig=planted-a%2Fb%2Bc%3D&X-Method=GET")
 
 
+@pytest.mark.parametrize("is_elsewhere", [True, False])
+async def test_open__what_another_host_says_of_itself(is_elsewhere: bool) -> None:
+    """Storage sets no cookies in the registry's name, and asks nobody for its password."""
+    own = {
+        "WWW-Authenticate": 'Bearer realm="https://evil.example/token"',
+        "Set-Cookie": "a=b",
+        "Strict-Transport-Security": "max-age=1",
+    }
+    async with Registry() as registry, Registry() as storage, upstream_at(registry.url) as upstream:
+        there = storage if is_elsewhere else registry
+        registry.fault("GET", "/blobs/", status=307, headers={"Location": f"{there.url}/x"})
+        there.fault("GET", "^/x", status=401, headers={**own, "X-Other": "c"})
+        stream = await upstream.open("GET", "/v2/lib/app/blobs/1", [], follow=True)
+        await stream.close()
+
+    assert (401, "c") == (stream.status, stream.headers["X-Other"])
+    assert (set() if is_elsewhere else set(own)) == set(own) & set(stream.headers)
+
+
 async def test_open__redirect_within_the_registry(
     registry: Registry, upstream: UpstreamRegistry
 ) -> None:

@@ -6,9 +6,10 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.errors import UpstreamInvalid
-from proxy.upstream.redirects import next_hop
+from proxy.upstream.redirects import next_hop, not_of_host
 
 HERE = httpx.URL("https://registry.example.com/ignored")
 TARGET = "/v2/lib/app/blobs/sha256:abc?x=1"
@@ -130,6 +131,24 @@ def test_next_hop__from_http_to_http() -> None:
     there, _, _ = next_hop(httpx.URL("http://a.test"), "/", "http://b.test/x", [], plain=False)
 
     assert "b.test" == there.host
+
+
+def test_not_of_host__whatever_the_case() -> None:
+    """What is left is what describes the body, in its order."""
+    headers = CIMultiDict(
+        [
+            ("ETag", '"a"'),
+            ("WWW-AUTHENTICATE", "Basic"),
+            ("set-cookie", "a=b"),
+            ("x-amz-id-2", "1"),
+            ("Set-Cookie", "c=d"),
+            ("X-AMZ-ID-2", "2"),
+        ]
+    )
+
+    assert [("ETag", '"a"'), ("x-amz-id-2", "1"), ("X-AMZ-ID-2", "2")] == list(
+        not_of_host(CIMultiDictProxy(headers)).items()
+    )
 
 
 odd = st.text(alphabet="htps:/@[]?#%.a1 \t\n\\ä_&=\x00", max_size=20)
