@@ -9,7 +9,7 @@ import re
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from proxy.handlers.routing import is_api, repository_of
+from proxy.handlers.routing import is_api, is_list, repository_of
 
 _PRINTABLE: Final = re.compile(r"[!-~]+")
 _PORTS: Final = {"http": ":80", "https": ":443"}
@@ -23,9 +23,9 @@ def outward(link: str, target: str, status: int, origin: str, base_path: str) ->
 
     Some registries take the scheme, port, name and path of their links from a configuration that
     knows nothing of how they are reached. So in a reply that is no redirect a path without
-    `base_path` will do, and a link below the very repository that was asked for is the
-    upstream's own wherever it says it is. A redirect there is one away from here: taken for a
-    link to here, the client would come back for ever.
+    `base_path` will do, and a link below the very repository that was asked for, or to the very
+    list whose next page it is, is the upstream's own wherever it says it is. A redirect there is
+    one away from here: taken for a link to here, the client would come back for ever.
     """
     if _PRINTABLE.fullmatch(link) is None:
         return link
@@ -49,13 +49,17 @@ def outward(link: str, target: str, status: int, origin: str, base_path: str) ->
     if parts.netloc:
         scheme = parts.scheme or origin.partition(":")[0]
         is_own = _plain(f"{scheme}://{parts.netloc}") == _plain(origin)
-        if not is_own and not (is_made_here and _is_of(repository_of(target), below)):
+        if not is_own and not (is_made_here and _is_about(target, below)):
             return link if parts.scheme else f"{scheme}:{link}"
     return below if is_api(below) else origin + path
 
 
-def _is_of(repository: str, path: str) -> bool:
-    return bool(repository) and path.startswith(f"/v2/{repository}/")
+def _is_about(target: str, path: str) -> bool:
+    """Tell whether a path is below the repository of a target, or a page of the same list."""
+    repository = repository_of(target)
+    if repository:
+        return path.startswith(f"/v2/{repository}/")
+    return is_list(target) and path.partition("?")[0] == target.partition("?")[0]
 
 
 def _plain(origin: str) -> str:

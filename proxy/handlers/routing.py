@@ -58,6 +58,7 @@ _LONGEST_REFERENCE: Final = 1024
 _MOST_KEPT: Final = 4096
 _LONGEST_KEPT: Final = 300
 _OF_REPOSITORY: Final = re.compile(r"/v2/([^?#]+)/(?:manifests|blobs)/")
+_LIST: Final = re.compile(r"/v2/(?:_catalog|.+/(?:tags/list|referrers/[^/]+))")
 
 
 def is_api(target: str) -> bool:
@@ -69,6 +70,11 @@ def repository_of(target: str) -> str:
     """Return the repository of a manifest, blob or upload as its target has it, else nothing."""
     match = _OF_REPOSITORY.match(target)
     return match[1] if match else ""
+
+
+def is_list(target: str) -> bool:
+    """Tell whether a target is that of a list, which a registry may answer page by page."""
+    return _LIST.fullmatch(target.partition("?")[0]) is not None
 
 
 def route(target: str) -> Route:

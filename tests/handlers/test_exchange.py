@@ -49,6 +49,7 @@ async def through(
     reply: tuple[str, ...] = (),
     status: str = "200 OK",
     method: str = "GET",
+    path: str = "/v2/x",
     base: str = "",
 ) -> Exchange:
     """Send a request with these header lines to a proxy whose upstream answers with `reply`.
@@ -65,7 +66,7 @@ async def through(
         head = "\r\n".join([f"HTTP/1.1 {status}", *lines])
         await connection.send(f"{head}\r\n\r\n{body}".encode("latin-1"))
 
-    request = [f"{method} /v2/x HTTP/1.1", f"Host: {HOST}", "Connection: close", *sent]
+    request = [f"{method} {path} HTTP/1.1", f"Host: {HOST}", "Connection: close", *sent]
     async with raw_server(talk) as server, running(server.url + base) as url:
         got = await raw_exchange(url, ("\r\n".join(request) + "\r\n\r\n").encode("latin-1"))
         return Exchange(server.url, server.lines, got)
@@ -248,6 +249,14 @@ async def test_link__does_not_name_the_upstream(link: str, expected: str) -> Non
     exchange = await through(reply=(f"Link: {link}",), base="/mirror")
 
     assert exchange.answered("Link") == [expected]
+
+
+async def test_link__of_a_registry_that_goes_by_another_name() -> None:
+    """The next page is asked of whoever sent this one, whatever it takes for its own name."""
+    link = '<https://public.example/v2/_catalog?last=a%2Fb&n=1>; rel="next"'
+    exchange = await through(path="/v2/_catalog?n=1", reply=(f"Link: {link}",))
+
+    assert exchange.answered("Link") == ['</v2/_catalog?last=a%2Fb&n=1>; rel="next"']
 
 
 async def pieces_read(body: bytes) -> list[bytes]:

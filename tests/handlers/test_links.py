@@ -90,6 +90,23 @@ def test_outward__of_the_repository_under_another_name(there: str, status: int) 
         assert there + other == outward(there + other, UPLOADS, status, ORIGIN, "")
 
 
+@pytest.mark.parametrize(
+    "there", ["http://registry.example", "https://127.0.0.1:5000", "https://public.example"]
+)
+@pytest.mark.parametrize(
+    "page", ["/v2/_catalog", "/v2/team/app/tags/list", "/v2/team/app/referrers/sha256:abc"]
+)
+def test_outward__of_the_next_page_under_another_name(there: str, page: str) -> None:
+    """The list that was asked for goes on there, whatever the registry takes for its name."""
+    link, rest = f"{there}{page}?n=1&last=a%2Fb", "?n=1&last=a%2Fb"
+
+    assert page + rest == outward(link, f"{page}?n=1", 200, ORIGIN, "")
+    assert page + rest == outward(f"{there}/base{page}{rest}", page, 200, ORIGIN, "/base")
+    assert link == outward(link, f"{page}?n=1", 307, ORIGIN, "")
+    for other in (f"{page}s", "/v2/", "/v2/team/other/tags/list", "/docs"):
+        assert there + other == outward(there + other, page, 200, ORIGIN, "")
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 401])
 def test_outward__of_a_redirect_under_another_name(status: int) -> None:
     """A redirect to another name is one: through the proxy it would lead to itself."""

@@ -22,6 +22,7 @@ from proxy.handlers.routing import (
     ManifestRoute,
     OtherRoute,
     is_api,
+    is_list,
     repository_of,
     route,
 )
@@ -250,3 +251,22 @@ def test_is_api__below_v2(target: str, outside: str) -> None:
 def test_repository_of__what_has_content(target: str, repository: str) -> None:
     """The repository of manifests, blobs and uploads; other endpoints tell none."""
     assert repository == repository_of(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("/v2/_catalog?n=1&last=a/tags/list", True),
+        ("/v2/team/app/tags/list", True),
+        ("/v2/tags/list/tags/list?n=1", True),
+        ("/v2/team/app/referrers/sha256:abc?artifactType=a", True),
+        ("/v2/", False),
+        ("/v2/_catalog/x", False),
+        ("/v2/tags/list", False),
+        ("/v2/team/app/referrers/", False),
+        ("/v2/team/app/manifests/1?x=/tags/list", False),
+    ],
+)
+def test_is_list__what_has_pages(target: str, expected: bool) -> None:
+    """Catalogue, tags and referrers; what stands in a query is none."""
+    assert expected == is_list(target)
