@@ -41,7 +41,7 @@ class RedisArchive:
         A server that breaks off may have added some of them: who then tries again counts those
         pulls twice. That is worth less than a lock.
         """
-        with failing():
+        async with failing(self._client):
             async with self._client.pipeline(transaction=False) as pipeline:
                 for change in changes:
                     self._add(pipeline, change)
@@ -52,7 +52,7 @@ class RedisArchive:
     async def read(self, since: float) -> list[Entry]:
         """Return the entries last seen at `since` or later, the latest first."""
         entries: list[Entry] = []
-        with failing():
+        async with failing(self._client):
             found = await self._client.zrange(
                 INDEX, "+inf", since, desc=True, byscore=True, withscores=True
             )

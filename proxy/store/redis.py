@@ -6,8 +6,8 @@ redis-py has them (`redis://`, `rediss://`, `unix://`), and two more:
 `rediss+` for TLS. All take redis-py's options as a query: `?ssl_ca_certs=/path`.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -15,7 +15,7 @@ import structlog
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import parse_url
 from redis.asyncio.sentinel import Sentinel
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from proxy.store.entries import StoreFailedError
 
@@ -44,7 +44,7 @@ class RedisEntries:
 
     async def get(self, name: str) -> bytes | None:
         """Return the value of `name`, or None; of what others made a list or the like, nothing."""
-        with failing():
+        async with failing(self._client):
             async with self._client.pipeline(transaction=False) as pipeline:
                 pipeline.get(PREFIX + name)
                 pipeline.expire(PREFIX + name, self._ttl)
@@ -69,7 +69,7 @@ class RedisEntries:
         if old is None:
             return await self._put(entries, unless=name)
         try:
-            with failing():
+            async with failing(self._client):
                 swapped = await self._client.eval(
                     _SWAP, 1, PREFIX + name, old, entries[name], self._ttl
                 )
@@ -104,11 +104,13 @@ class RedisEntries:
 
     async def _put(self, entries: Mapping[str, bytes], *, unless: str | None = None) -> bool:
         """Keep these entries; False if there is something under the name `unless`."""
-        with failing():
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for name, value in entries.items():
-                    pipeline.set(PREFIX + name, value, ex=self._ttl, nx=name == unless)
-                answers = await pipeline.execute()
+        async with (
+            failing(self._client),
+            self._client.pipeline(transaction=False) as pipeline,
+        ):
+            for name, value in entries.items():
+                pipeline.set(PREFIX + name, value, ex=self._ttl, nx=name == unless)
+            answers = await pipeline.execute()
         kept = dict(zip(entries, map(bool, answers), strict=True))
         put = unless is None or kept.pop(unless)
         if not all(kept.values()):
@@ -169,8 +171,8 @@ async def close(client: Client) -> None:
         await sentinel.aclose()
 
 
-@contextmanager
-def failing() -> Iterator[None]:
+@asynccontextmanager
+async def failing(client: Client) -> AsyncIterator[None]:
     """Raise StoreFailedError in the place of whatever redis-py raises.
 
     Its own errors and the socket's, and what its parser makes of bytes that are no redis: that
@@ -179,4 +181,18 @@ def failing() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, ReadOnlyError):
+            await _connect_anew(client)
         raise StoreFailedError(f"redis: {type(error).__name__}") from error
+
+
+async def _connect_anew(client: Client) -> None:
+    """Use no connection again that is open now.
+
+    They lead to a replica. Where a name or an address follows the master, it may lead to another
+    server since, and a server that is made a replica keeps its clients.
+    """
+    pool = getattr(client, "connection_pool", None)  # a cluster tells where its masters are
+    if pool is not None:
+        with suppress(Exception):  # they are given up in any case
+            await pool.disconnect(inuse_connections=False)

@@ -188,6 +188,35 @@ async def test_failure__read_only(redis_server: Peer, setting: str, value: str) 
     await plain.aclose()
 
 
+async def test_failure__read_only_since_another_is_the_master(tmp_path: Path) -> None:
+    """Where an address leads to another server since, it is found, though the old one lives on."""
+    program, address = require_peer("redis-server"), tmp_path / "redis.sock"
+    ports = old_port, new_port = free_port(), free_port()
+    with contextlib.ExitStack() as servers:
+        sockets = []
+        for port in ports:
+            directory = tmp_path / str(port)
+            directory.mkdir()
+            sockets.append(directory / "socket")
+            command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+            command += ["--unixsocket", str(sockets[-1]), "--shutdown-timeout", "0"]
+            servers.enter_context(running(command, port, directory))
+        address.symlink_to(sockets[0])
+        async with opened(f"unix://{address}?db=0") as entries:
+            await asyncio.gather(*(entries.put({name: b"1"}) for name in "abc"))
+            address.unlink()
+            address.symlink_to(sockets[1])
+            old = redis.asyncio.Redis(port=old_port)
+            await old.replicaof("127.0.0.1", new_port)
+            await old.aclose()
+            with pytest.raises(StoreFailedError, match="ReadOnlyError"):
+                await entries.put({"a": b"2"})
+            for name in "abc":
+                await entries.put({name: b"2"})
+
+            assert [b"2"] * 3 == [await entries.get(name) for name in "abc"]
+
+
 async def test_get__what_is_no_value(redis_server: Peer) -> None:
     """What others made a list is no entry and no failure, and is replaced as a damaged one is."""
     url = f"redis://{redis_server.address}/0"
