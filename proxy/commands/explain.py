@@ -12,11 +12,11 @@ import msgspec
 
 from proxy.answer import PullRequest
 from proxy.causes import for_operators
-from proxy.errors import RegistryError, RequestInvalid
+from proxy.errors import ConfigError, RegistryError, RequestInvalid
 from proxy.pull import Puller
 from proxy.spec.media_types import MediaType
 from proxy.spec.reference import Repository, Tag, parse_reference, parse_repository
-from proxy.translate.client import Client, Settings, understand
+from proxy.translate.client import Client, Settings, platform_of, understand
 
 _SCHEMA2: Final = (MediaType.SCHEMA2, MediaType.DOCKER_LIST)
 _DOCKER: Final = (*_SCHEMA2, MediaType.SCHEMA1_SIGNED, "application/json")
@@ -29,6 +29,12 @@ _ACCEPTS: Final[tuple[tuple[re.Pattern[str], tuple[str, ...]], ...]] = (
     (re.compile(r"docker/(?:1\.|17\.|18\.)"), _DOCKER),
     (re.compile(r""), (*_DOCKER, *_OCI)),
 )
+
+
+# Engines of whom nothing but their name matters: what they read is what they say in Accept.
+_OTHERS: Final = ("buildah", "containerd", "cri-o", "podman", "skopeo")
+_NAME: Final = re.compile(rf"(docker(?=-)|{'|'.join(_OTHERS)})(?:-([0-9]+(?:\.[0-9A-Za-z]+)*))?")
+_USER_AGENT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*/v?[0-9]\S*(?: .*)?")
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -54,9 +60,34 @@ class Explanation(msgspec.Struct, frozen=True):
     refusal: str | None = None
 
 
+def engine_named(name: str) -> str:
+    """Return how the User-Agent of an engine begins: `docker/1.9` of `docker-1.9`.
+
+    What begins as a User-Agent does, or is a whole one, is returned as it is. ConfigError if it
+    is no engine that is known: taken for one that reads everything, it would be told so.
+    """
+    match = _NAME.fullmatch(name)
+    if match is not None:
+        version = match[2]
+        if version is None:
+            return name
+        return f"{match[1]}/{version if '.' in version else version + '.0'}"
+    if _USER_AGENT.fullmatch(name) is None:
+        raise ConfigError(
+            f"{name!r} is no engine that is known: docker-VERSION (docker-1.9), "
+            f"{', '.join(_OTHERS)}, or how a User-Agent begins (docker/1.9.1)"
+        )
+    return name
+
+
 def user_agent_of(engine: str, architecture: str) -> str:
-    """Return the User-Agent of an engine such as `docker/1.9.1`, as far as it matters here."""
-    return f"{engine} os/linux arch/{architecture}" if engine.startswith("docker/") else engine
+    """Return the User-Agent of an engine such as `docker/1.9.1`, as far as it matters here.
+
+    Only Docker tells its platform. A whole User-Agent that tells one keeps it.
+    """
+    if not engine.startswith("docker/") or platform_of(engine) is not None:
+        return engine
+    return f"{engine} os/linux arch/{architecture}"
 
 
 def accept_of(engine: str) -> tuple[str, ...]:
@@ -68,6 +99,9 @@ def parse_image(image: str) -> tuple[Repository, Tag]:
     """Return repository and tag of `REPOSITORY[:TAG]`; RegistryError if it is something else."""
     if "@" in image:
         raise RequestInvalid("what is asked for by digest is never translated; name a tag")
+    host, _, path = image.partition("/")
+    if path and ":" in host:  # a host without a port may well be a part of the repository's name
+        raise RequestInvalid(f"name the image without its registry: {path}")
     name, _, tag = image.partition(":")
     return parse_repository(name), Tag(parse_reference(tag or "latest"))
 

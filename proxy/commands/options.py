@@ -17,7 +17,10 @@ ConfigFileOrSample = Annotated[
 Sample = Annotated[
     bool, typer.Option("--sample", help="Serve in front of an embedded sample registry.")
 ]
-SamplePort = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port of --sample.")]
+SamplePort = Annotated[
+    int,
+    typer.Option("--port", metavar="PORT", min=0, max=65535, help="The port of --sample."),
+]
 
 Image = Annotated[str, typer.Argument(metavar="REPO:TAG")]
 Images = Annotated[list[str], typer.Argument(metavar="REPO:TAG...")]
@@ -26,19 +29,33 @@ StoredImage = Annotated[
     typer.Option("--image", metavar="REPO:TAG", help="Tell in which format this is stored."),
 ]
 Client = Annotated[
-    str, typer.Option("--client", help="The client, as its User-Agent begins: docker/1.9.1.")
+    str,
+    typer.Option(
+        "--client",
+        metavar="ENGINE",
+        help="The client: docker-1.9, or as its User-Agent begins, docker/1.9.1.",
+    ),
 ]
 Engines = Annotated[
     str, typer.Option("--for", metavar="ENGINE,...", help="Such as docker-1.9,docker-17.")
 ]
-Architecture = Annotated[str, typer.Option("--arch", help="The architecture of its host.")]
+Architecture = Annotated[
+    str,
+    typer.Option(
+        "--arch", metavar="ARCH", help="The architecture of its host, where it tells that."
+    ),
+]
 Accept = Annotated[
     list[str] | None,
     typer.Option("--accept", metavar="TYPE", help="Instead of what it is known to send."),
 ]
 Username = Annotated[
     str | None,
-    typer.Option("--username", help="To log in to the upstream with, instead of as configured."),
+    typer.Option(
+        "--username",
+        metavar="NAME",
+        help="To log in to the upstream with, instead of as configured.",
+    ),
 ]
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input.")

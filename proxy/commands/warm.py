@@ -1,14 +1,12 @@
 """Translating ahead of time, so that the first pull of a fleet finds it done."""
 
-import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import product
-from typing import Final
 
 import msgspec
 
 from proxy.commands.check_files import check_store
-from proxy.commands.explain import explain
+from proxy.commands.explain import engine_named, explain
 from proxy.config.client_rules import client_settings
 from proxy.config.config import Cache, Config
 from proxy.connecting import connected
@@ -29,35 +27,18 @@ class Warmed(msgspec.Struct, frozen=True):
     problem: str | None
 
 
-# Engines of whom nothing but their name matters: what they read is what they say in Accept.
-_OTHERS: Final = ("buildah", "containerd", "cri-o", "podman", "skopeo")
-_VERSION: Final = r"[0-9]+(?:\.[0-9A-Za-z]+)*"
-_NAME: Final = re.compile(rf"(docker(?=-)|{'|'.join(_OTHERS)})(?:-({_VERSION}))?")
-_USER_AGENT: Final = re.compile(rf"[A-Za-z][A-Za-z0-9_-]*/{_VERSION}")
-
-
 def engines_of(text: str) -> tuple[str, ...]:
     """Return the engines of a list with commas; ConfigError names one that is none, or none at all.
 
-    What is known is `docker-VERSION`, some others with or without one, and any by the beginning
-    of its User-Agent.
+    What is known is what `engine_named` knows.
     """
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
-        if _NAME.fullmatch(name) is None and _USER_AGENT.fullmatch(name) is None:
-            raise ConfigError(
-                f"--for: {name!r} is no engine that is known: docker-VERSION (docker-1.9), "
-                f"{', '.join(_OTHERS)}, or how a User-Agent begins (docker/1.9.1)"
-            )
+        try:
+            engine_named(name)
+        except ConfigError as error:
+            raise ConfigError(f"--for: {error}") from None
     return names
-
-
-def engine_of_name(name: str) -> str:
-    """Return the User-Agent's beginning of an engine such as `docker-1.9` or `docker-17`."""
-    match = _NAME.fullmatch(name)
-    if match is None or match[2] is None:
-        return name
-    return f"{match[1]}/{match[2] if '.' in match[2] else match[2] + '.0'}"
 
 
 async def warm_store(
@@ -110,7 +91,7 @@ async def warm(
             puller,
             settings,
             image,
-            engine=engine_of_name(name),
+            engine=engine_named(name),
             architecture=architecture,
         )
         yield Warmed(image, name, told.media_type, told.refusal)

@@ -180,7 +180,9 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
             told = getattr(rule, trait)
             traits[trait] = before if told is None else told
         platform = rule.platform or platform
-    platform = platform or settings.default_platform
+    if platform is None:
+        platform = settings.default_platform
+        reasons.append("it does not tell its platform: translate.default_platform")
     return Client(
         formats=formats,
         indexes=indexes,

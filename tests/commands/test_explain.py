@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.commands.explain import accept_of, explain, parse_image, user_agent_of
+from proxy.commands.explain import accept_of, engine_named, explain, parse_image, user_agent_of
 from proxy.connecting import connected
-from proxy.errors import RegistryError
+from proxy.errors import ConfigError, RegistryError
 from proxy.metrics import Metrics
 from proxy.spec.media_types import MediaType
 from proxy.translate.client import Settings, engine_of
@@ -131,6 +131,40 @@ def test_accept_of__as_the_recorded_engines() -> None:
         assert set(named) == set(accept_of(engine_of(model.user_agent()))), engine.version
 
 
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        ("docker-1.9", "docker/1.9"),
+        ("docker-17", "docker/17.0"),
+        ("docker-19.03.2", "docker/19.03.2"),
+        ("containerd", "containerd"),
+        ("cri-o-1.30.0", "cri-o/1.30.0"),
+        ("docker/1.9.1", "docker/1.9.1"),
+        ("docker/1.9.1 go/go1.4.3 os/linux arch/arm", "docker/1.9.1 go/go1.4.3 os/linux arch/arm"),
+        ("containerd/v1.7.2", "containerd/v1.7.2"),
+    ],
+)
+def test_engine_named__as_in_the_metrics(name: str, engine: str) -> None:
+    """An engine is named as the metrics name it, or as it does itself."""
+    assert engine == engine_named(name)
+
+
+@pytest.mark.parametrize("name", ["", " ", "bogus-1", "docker", "docker-x", "a/b c", "1.9.1"])
+def test_engine_named__unknown(name: str) -> None:
+    """What is no engine is refused, with what is known."""
+    with pytest.raises(ConfigError, match=r"docker-VERSION .*, containerd,"):
+        engine_named(name)
+
+
+def test_user_agent_of__tells_one_platform() -> None:
+    """A whole User-Agent that tells its platform keeps it, for it is what the client sends."""
+    whole = "docker/1.9.1 go/go1.4.3 os/linux arch/arm"
+
+    assert whole == user_agent_of(whole, "amd64")
+    assert "docker/1.9.1 os/linux arch/arm64" == user_agent_of("docker/1.9.1", "arm64")
+    assert "containerd/1.7" == user_agent_of("containerd/1.7", "arm64")
+
+
 def test_accept_of__nightly_builds() -> None:
     """A nightly build of Docker, whose version is 0.0.0, sends what the newest Docker sends."""
     assert accept_of("docker/28.0.1") == accept_of("docker/0.0.0-20200612010203-f61e0f7")
@@ -143,6 +177,14 @@ def test_parse_image__bad(image: str) -> None:
     """What is no REPOSITORY[:TAG] is an error that says so."""
     with pytest.raises(RegistryError):
         parse_image(image)
+
+
+def test_parse_image__with_a_registry() -> None:
+    """An image's name as `docker pull` takes it is told from one that the registry has."""
+    with pytest.raises(RegistryError, match=r"without its registry: lib/app:1$"):
+        parse_image("127.0.0.1:5000/lib/app:1")
+
+    assert ("quay.io/lib/app", "1") == parse_image("quay.io/lib/app:1")
 
 
 def test_parse_image__default_tag() -> None:
