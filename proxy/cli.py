@@ -15,7 +15,7 @@ if sys.argv[1:2] == ["serve"]:
 
 import io
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -31,6 +31,7 @@ main: Final = typer.Typer(
     name="regshim",
     help="Let old container clients pull from a modern OCI registry.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # frames of it would stand in logs and pipes, and fold what they hold
     pretty_exceptions_enable=False,  # a traceback with local variables may show secrets
 )
@@ -40,8 +41,20 @@ config_commands: Final = typer.Typer(help="The configuration file.")
 main.add_typer(config_commands, name="config")
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
 @main.callback()
-def _begin() -> None:
+def _begin(
+    *,
+    asked: Annotated[  # noqa: ARG001  told to the callback
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
     fill_standard_streams()
     # What an encoding lacks is shown as an escape: no reason to end with a traceback.
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -98,14 +111,14 @@ def explain_command(
     password_stdin: options.PasswordStdin = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show what a client would get of an image, step by step, and why.
+    """Show step by step what a client would get of an image.
 
     Example: regshim explain team/app:1 --client docker/1.9.1 --arch arm64 -c config.yaml
     """
     import msgspec
 
     from proxy.commands.console import show_explanation
-    from proxy.commands.explain import explain
+    from proxy.commands.explain import engine_named, explain
     from proxy.config.client_rules import client_settings
     from proxy.connecting import connected
     from proxy.keyfile import load_or_create
@@ -114,6 +127,10 @@ def explain_command(
 
     config = config_of(config_file)
     login = login_of(username, password_stdin=password_stdin)
+    try:
+        engine = engine_named(client)
+    except ConfigError as error:
+        raise unusable(ConfigError(f"--client: {error}")) from None
 
     async def run() -> Explanation:
         key = load_or_create(config.translate.signing_key_file)
@@ -122,7 +139,7 @@ def explain_command(
                 connections.puller,
                 client_settings(config),
                 image,
-                engine=client,
+                engine=engine,
                 architecture=arch,
                 accept=accept,
             )
@@ -143,7 +160,7 @@ def check_command(
     offline: options.Offline = False,
     image: options.StoredImage = None,
 ) -> None:
-    """Try every part of a configuration, and say what to do about what does not work.
+    """Try each part of a configuration, and say what to mend.
 
     Exit code 0 if all works, 1 if something does not, 2 if the configuration is no valid one.
 
@@ -177,7 +194,7 @@ def warm_command(
     username: options.Username = None,
     password_stdin: options.PasswordStdin = False,
 ) -> None:
-    """Translate images ahead of time, into the durable store of the configuration.
+    """Translate images ahead of time, into the durable store.
 
     Exit code 0 if all is kept, 1 if some is not, 2 if there is nothing to begin with.
 
@@ -217,7 +234,9 @@ def inventory_command(
     as_json: options.AsJson = False,
     as_csv: options.AsCsv = False,
 ) -> None:
-    """List the clients that still need this proxy, from the durable store, the latest first.
+    """List the clients that still need this proxy.
+
+    They are read from the durable store, the latest first.
 
     Example: regshim inventory --since 30d --csv -c config.yaml
     """
@@ -253,7 +272,9 @@ def config_schema() -> None:
 
 @key_commands.command("show")
 def key_show(config_file: options.ConfigFile) -> None:
-    """Print the key's id and its public part as a JWK; make the key if there is none yet.
+    """Print the key's id and its public part, a JWK.
+
+    The key is made if there is none yet.
 
     Example: regshim key show -c config.yaml
     """

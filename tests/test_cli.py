@@ -97,9 +97,10 @@ async def event(process: asyncio.subprocess.Process, name: str) -> dict[str, Any
     pytest.fail(f"the command ended without saying {name!r}:\n{said.decode()}")
 
 
-def test_version__printed() -> None:
-    """It prints its name and version."""
-    result = invoke("version")
+@pytest.mark.parametrize("asked", [["version"], ["--version"], ["--version", "serve"]])
+def test_version__printed(asked: list[str]) -> None:
+    """It prints its name and version, however it is asked."""
+    result = invoke(*asked)
 
     assert (result.exit_code, result.stdout) == (0, f"regshim {__version__}\n")
 
@@ -117,6 +118,13 @@ def test_help__shows_every_command() -> None:
 
     for command in ("serve", "explain", "key", "version"):
         assert command in result.output
+    assert "..." not in result.output.partition("Commands:")[2], "a summary is cut short"
+
+
+def test_help__by_one_letter() -> None:
+    """`-h` is help, of a command too."""
+    assert invoke("--help").output == invoke("-h").output
+    assert invoke("key", "show", "--help").output == invoke("key", "show", "-h").output
 
 
 COMMANDS = (
@@ -277,6 +285,25 @@ async def test_explain__no_image_ends_with_2(config: Path, image: str) -> None:
 
     assert result.exit_code == 2
     assert "expected" in result.stderr
+
+
+def test_explain__no_engine_ends_with_2(config: Path) -> None:
+    """A client that is none is not taken for one that reads everything."""
+    result = invoke("explain", "lib/app:1", "--client", "dokcer-1.9", "-c", config)
+
+    assert result.exit_code == 2
+    assert "--client: 'dokcer-1.9' is no engine that is known" in result.stderr
+
+
+async def test_explain__engine_as_the_metrics_name_it(registry: Registry, config: Path) -> None:
+    """`docker-1.9`, as `warm` takes it and a dashboard shows it, is Docker 1.9."""
+    await push(registry, "lib/app", "1", make_image())
+    written(config, f"upstream: {{url: '{registry.url}'}}")
+    arguments = ("explain", "lib/app:1", "--client", "docker-1.9", "-c", config)
+    result = await asyncio.to_thread(invoke, *arguments)
+
+    assert result.exit_code == 0, result.output
+    assert SCHEMA1 in result.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
