@@ -21,6 +21,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    disable_created_metrics,
     generate_latest,
     values,
 )
@@ -50,6 +51,8 @@ _OTHERS: Final = frozenset(
     }
 )
 
+# Two series for each counter, and with several workers none: nobody asks when a series began.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 if MULTIPROCESS_DIRECTORY in os.environ and WORKER in os.environ:
     values.ValueClass = values.MultiProcessValue(lambda: os.environ[WORKER])  # type: ignore[no-untyped-call]
 
@@ -114,7 +117,7 @@ class Metrics:
         )
         self.translations = Counter(
             "regshim_translations",
-            "Manifests answered in another format than they are stored in.",
+            "Manifests answered in another format than they are stored in, or of an index.",
             ["source", "target", "result"],
             registry=registry,
         )
@@ -193,7 +196,10 @@ class Metrics:
         self._client_pull(engine_label(engine), target).inc()
 
     def translation(self, source: str, target: str, result: str) -> None:
-        """Count a manifest sent in another format than it is stored in; `new` or `cached`."""
+        """Count a manifest sent in another format than it is stored in; `new` or `cached`.
+
+        An image of an index, sent as it is, has the source `index` and the result `picked`.
+        """
         self._translation(source, target, result).inc()
 
     def upstream_retry(self, kind: str, reason: str) -> None:

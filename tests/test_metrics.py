@@ -16,7 +16,7 @@ from proxy.metrics import MULTIPROCESS_DIRECTORY, Metrics, engine_label, workers
 from proxy.process.serving import serving
 from tests.certificates import Authority, certificate_expiry, handshake, listen
 from tests.engines.docker_1_8 import Docker191
-from tests.images import make_image, make_schema1, push
+from tests.images import make_image, make_index, make_schema1, push
 from tests.peers import require_peer, run
 from tests.processes import telling
 from tests.running import KEY, config_for
@@ -79,22 +79,26 @@ async def test_metrics__tell_what_happened(registry: Registry, http: aiohttp.Cli
     image = make_image(empty_layers=(1,))
     await push(registry, "lib/app", "1", image)
     await push(registry, "lib/app", "old", make_schema1())
+    await push(registry, "lib/app", "list", make_index([make_image(format="schema2")]))
+    schema2 = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
     oci = {"Accept": "application/vnd.oci.image.manifest.v1+json", "User-Agent": "x/1"}
     text = await counted(
         registry,
         http,
         ("/v2/lib/app/manifests/old", oci),
+        ("/v2/lib/app/manifests/list", schema2),
         ("/v2/lib/app/manifests/1", {"User-Agent": "docker/1.9.1"}),
     )
 
     for line in (
-        'regshim_requests_total{method="GET",route="manifest",status="200"} 2.0',
+        'regshim_requests_total{method="GET",route="manifest",status="200"} 3.0',
         'regshim_requests_total{method="GET",route="manifest",status="406"} 1.0',
         'regshim_translations_total{result="new",source="oci",target="schema1"} 1.0',
         'regshim_translations_total{result="cached",source="oci",target="schema1"} 1.0',
+        'regshim_translations_total{result="picked",source="index",target="schema2"} 1.0',
         'regshim_client_pulls_total{engine="docker-1.9",target="schema1"} 2.0',
         'regshim_refusals_total{reason="NoTranslation"} 1.0',
-        'regshim_upstream_requests_total{kind="manifest",status="200"} 2.0',
+        'regshim_upstream_requests_total{kind="manifest",status="200"} 4.0',
         'regshim_upstream_requests_total{kind="manifest",status="304"} 1.0',
         'regshim_upstream_requests_total{kind="config",status="200"} 1.0',
         'regshim_store_hits_total{tier="memory"}',
@@ -102,6 +106,7 @@ async def test_metrics__tell_what_happened(registry: Registry, http: aiohttp.Cli
         'regshim_request_duration_seconds_count{route="blob"}',
     ):
         assert line in text
+    assert "_created" not in text
     blobs = sum(map(len, image.layers)) + 32
     assert f'regshim_blob_bytes_total{{direction="down"}} {blobs:.1f}' in text
 

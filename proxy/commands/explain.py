@@ -128,6 +128,9 @@ async def explain(
         "GET", repository, (("User-Agent", user_agent),), client, note=steps.append
     )
     result = _described(f"{repository}:{tag}", user_agent, named, client)
+    if platform_of(user_agent) is None and client.platforms[0] == settings.default_platform:
+        reason = "it does not tell its platform: translate.default_platform"
+        result = msgspec.structs.replace(result, reasons=(*result.reasons, reason))
     try:
         answer = await puller.by_tag(request, tag)
     except RegistryError as error:

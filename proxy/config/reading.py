@@ -29,7 +29,9 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(LONGEST + 1)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     return parse(text, environment, name=str(path))
 

@@ -45,13 +45,15 @@ class Recorder:
         self._metrics.pull(client.engine, target)
         formats, _, result = served.outcome.partition(" ")
         source = target
+        picked = served.source is not None
         if served.translated:
             source = formats.partition("→")[0]
             self._metrics.translation(source, target, result)
+        elif picked:
+            self._metrics.translation("index", target, "picked")
         by_digest = is_digest(route.reference)
         if not by_digest:
             self._activity.sent(source, target)
-        picked = served.source is not None
         if self._inventory is None or not (picked or client.formats == _SCHEMA1_ONLY):
             return
         if served.translated:

@@ -180,9 +180,7 @@ def understand(accept: Iterable[str], user_agent: str, settings: Settings) -> Cl
             told = getattr(rule, trait)
             traits[trait] = before if told is None else told
         platform = rule.platform or platform
-    if platform is None:
-        platform = settings.default_platform
-        reasons.append("it does not tell its platform: translate.default_platform")
+    platform = platform or settings.default_platform
     return Client(
         formats=formats,
         indexes=indexes,

@@ -103,6 +103,20 @@ async def test_explain__tells_why(registry: Registry) -> None:
     assert 5 == len(told.steps)
 
 
+async def test_explain__platform_that_is_not_told(registry: Registry) -> None:
+    """For a client that does not tell its platform, whatever --arch says, the reason is named."""
+    await push(registry, "lib/app", "1", STORED["index"])
+    reasons = []
+    for engine in ("containerd/1.7.2", "docker/1.9.1"):
+        async with pulling(registry) as puller:
+            told = await explain(
+                puller, Settings(), "lib/app:1", engine=engine, architecture="arm64"
+            )
+        reasons.append(any("translate.default_platform" in reason for reason in told.reasons))
+
+    assert [True, False] == reasons
+
+
 async def test_explain__basic_credentials() -> None:
     """A user name and password reach the upstream; without them its refusal is told."""
     async with Registry(auth=BasicAuth({"u": "p"})) as registry:

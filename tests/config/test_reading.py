@@ -252,7 +252,8 @@ def test_load__cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as error:
             load(path, {})
 
-        assert str(error.value).startswith(f"{path}: cannot be read")
+        assert str(error.value).startswith(f"{path}: cannot be read: ")
+        assert "Errno" not in str(error.value)
 
 
 def test_load__wrong_file_is_named(tmp_path: Path) -> None:

@@ -278,6 +278,32 @@ def test_dashboard__a_single_count_is_seen(
     assert "SUCCESS" in output(require_peer("promtool"), "test", "rules", path)
 
 
+@pytest.mark.peer
+@pytest.mark.parametrize("title", ["Errors", "Upstream failures"])
+def test_dashboard__no_failure_is_a_figure(title: str, tmp_path: Path) -> None:
+    """Where nothing has failed yet the share of failures is 0, and not "No data"."""
+    (panel,) = [panel for panel in panels() if panel["title"] == title]
+    names = ("requests", "upstream_requests")
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": f'regshim_{name}_total{{status="200"}}', "values": "0+9x20"}
+            for name in names
+        ],
+        "promql_expr_test": [
+            {
+                "expr": _filled_in(panel["targets"][0]["expr"]),
+                "eval_time": "15m",
+                "exp_samples": [{"labels": "{}", "value": 0}],
+            }
+        ],
+    }
+    path = tmp_path / "test.yaml"
+    path.write_text(yaml.safe_dump({"rule_files": [], "tests": [test]}), encoding="utf-8")
+
+    assert "SUCCESS" in output(require_peer("promtool"), "test", "rules", path)
+
+
 def test_dashboard__all_jobs_are_those_of_the_proxy() -> None:
     """`All` is what was found, not any: `up` is there for everything that Prometheus watches."""
     (job,) = [v for v in DASHBOARD["templating"]["list"] if v["name"] == "job"]
