@@ -27,10 +27,8 @@ class _Outline(msgspec.Struct, rename="camel"):
 
     schema_version: int
     media_type: str | None = None
-    config: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     layers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     manifests: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    fs_layers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     signatures: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
