@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -13,8 +12,6 @@ from proxy.inventory.inventory import Inventory
 from proxy.status.activity import hour
 from proxy.status.page import Facts, View, policy, render
 from proxy.status.sharing import Shared
-
-_NINETY_DAYS: Final = 90 * 86400.0
 
 
 class StatusPage:
@@ -35,24 +32,15 @@ class StatusPage:
         health = await self._readiness.health()
         counts = await self._activity.counts()
         now = time.time()
-        view = View(
-            now=now,
-            ready=health.ready,
-            checks=health.checks,
-            hour=hour(counts, now),
-            entries=None,
-            retention=_NINETY_DAYS,
-        )
-        if self._inventory is not None:
-            entries, whole = await self._inventory.entries()
-            view = View(
-                now=now,
-                ready=health.ready,
-                checks=health.checks,
-                hour=view.hour,
+        view = View(now, health.ready, health.checks, hour(counts, now))
+        inventory = self._inventory
+        if inventory is not None:
+            entries, whole = await inventory.entries()
+            view = msgspec.structs.replace(
+                view,
                 entries=entries,
-                retention=self._inventory.retention,
-                durable=self._inventory.durable,
+                retention=inventory.retention,
+                durable=inventory.durable,
                 whole=whole,
             )
         # A long list takes a while to write; pulls do not wait for it.

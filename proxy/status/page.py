@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from proxy.errors import NotTranslatable
+from proxy.inventory import report
 from proxy.inventory.entry import Entry
 from proxy.status.activity import Hour
 from proxy.status.drawing import CHART_HEIGHT, CHART_WIDTH, FLOW_HEIGHT, FLOW_WIDTH, bars, flow
@@ -50,16 +51,17 @@ class Facts(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True):
     """What the page shows now.
 
-    `entries` are the inventory, the latest first; None if it is switched off. `durable` tells
-    whether they outlive this process, `whole` whether what was kept could be read.
+    `entries` are the inventory, the latest first; None if it is switched off. `retention` is for
+    how many seconds each is kept, `durable` tells whether they outlive this process, `whole`
+    whether what was kept could be read.
     """
 
     now: float
     ready: bool
     checks: dict[str, str]
     hour: Hour
-    entries: Sequence[Entry] | None
-    retention: float
+    entries: Sequence[Entry] | None = None
+    retention: float = 0.0
     durable: bool = False
     whole: bool = True
 
@@ -110,7 +112,7 @@ def _environment() -> "jinja2.Environment":
     environment.filters |= {
         "ago": _ago,
         "bars": bars,
-        "iso": _iso,
+        "iso": report.moment,
         "moment": _moment,
         "clock": lambda minute: f"{_utc(minute * 60):%H:%M}",
         "day": lambda seconds: f"{_utc(seconds):%-d %B %Y}",
@@ -141,10 +143,6 @@ def _source(name: str) -> str:
 
 def _utc(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _iso(seconds: float) -> str:
-    return f"{_utc(seconds):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _moment(seconds: float) -> str:
