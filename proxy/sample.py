@@ -6,7 +6,6 @@ images, so that an old engine can pull and run it only by way of a translation.
 """
 
 import gzip
-import hashlib
 import io
 import json
 import struct
@@ -16,6 +15,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from proxy.spec.digest import digest_of
 from proxy.spec.media_types import OCI_CONFIG, MediaType
 
 REPOSITORY: Final = "sample/hello"
@@ -86,7 +86,7 @@ class _Content:
             "architecture": architecture,
             "os": "linux",
             "config": {"Cmd": ["/hello"], "Env": ["PATH=/"], "Labels": {"sample": "regshim"}},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(layer) for layer in layers]},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(layer) for layer in layers]},
             "history": [
                 {"created": _CREATED, "created_by": "COPY os-release /etc/"},
                 {"created": _CREATED, "created_by": "ENV PATH=/", "empty_layer": True},
@@ -107,14 +107,14 @@ class _Content:
     ) -> dict[str, object]:
         """Add a manifest and return its descriptor."""
         body = msgspec.json.encode(document)
-        self._manifests[_digest(body)] = (body, media_type)
+        self._manifests[digest_of(body)] = (body, media_type)
         if tag is not None:
             self._manifests[tag] = (body, media_type)
-        return {"mediaType": media_type, "size": len(body), "digest": _digest(body)}
+        return {"mediaType": media_type, "size": len(body), "digest": digest_of(body)}
 
     def _add_blob(self, content: bytes, media_type: str) -> dict[str, object]:
-        self._blobs[_digest(content)] = content
-        return {"mediaType": media_type, "size": len(content), "digest": _digest(content)}
+        self._blobs[digest_of(content)] = content
+        return {"mediaType": media_type, "size": len(content), "digest": digest_of(content)}
 
     async def manifest(self, request: web.Request) -> web.Response:
         """Answer GET and HEAD of a manifest with what is stored, whatever was accepted."""
@@ -122,7 +122,7 @@ class _Content:
         if found is None:
             return _unknown("MANIFEST_UNKNOWN", "manifest unknown")
         body, media_type = found
-        headers = {"Content-Type": media_type, "Docker-Content-Digest": _digest(body)}
+        headers = {"Content-Type": media_type, "Docker-Content-Digest": digest_of(body)}
         return web.Response(body=body, headers=headers)
 
     async def blob(self, request: web.Request) -> web.Response:
@@ -146,10 +146,6 @@ async def _tags(_: web.Request) -> web.Response:
 def _unknown(code: str, message: str) -> web.Response:
     error = {"code": code, "message": message, "detail": None}
     return web.json_response({"errors": [error]}, status=404)
-
-
-def _digest(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 def _tar(files: dict[str, bytes], *, mode: int = 0o644) -> bytes:
