@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import structlog
 
 from proxy.config.config import Config
@@ -34,8 +35,8 @@ async def kept_inventory(config: Config, since: str | None) -> list[Entry]:
     length = settings.retention
     if since is not None:
         try:
-            length = Seconds(f"{decode(Seconds, since)}")
-        except ValueError as error:
+            length = msgspec.convert(since, Seconds, dec_hook=decode)
+        except msgspec.ValidationError as error:
             raise ConfigError(f"--since: {error}") from None
     path = sqlite_path(store)
     if path is not None and not _is_there(path):
