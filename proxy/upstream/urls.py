@@ -19,7 +19,7 @@ def split_url(url: str) -> SplitResult:
     would fail on later: an address that is none, a name in punycode that stands for nothing.
     """
     if len(url) > LONGEST or _PRINTABLE.fullmatch(url) is None:
-        raise ValueError("expected at most 2048 printable characters")
+        raise ValueError(f"expected at most {LONGEST} printable characters")
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  raises ValueError for a port that is no number
