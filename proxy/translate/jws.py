@@ -11,13 +11,10 @@ import hashlib
 from typing import Final, Self
 
 import msgspec
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import (
-    decode_dss_signature,
-    encode_dss_signature,
-)
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -26,17 +23,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from proxy.errors import ConfigError, UpstreamInvalid
-from proxy.manifest.schema1 import payload_of
+from proxy.errors import ConfigError
 
 # A P-256 coordinate, and each half of an ES256 signature, is 32 bytes, left-padded: libtrust
 # refuses a shorter one (RFC 7518, 3.4 and 6.2.1.2).
 _SIZE: Final = 32
-_SHA256: Final = ec.ECDSA(hashes.SHA256())
 _RFC6979: Final = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
 _KID_HASH_BYTES: Final = 30
-# Each is of the whole payload: many of them in a long manifest would take quadratic time.
-_MOST_SIGNATURES: Final = 16
 
 _ENVELOPE: Final = """,
    "signatures": [
@@ -160,28 +153,6 @@ def sign(payload: bytes, key: SigningKey, time: str) -> bytes:
     return head + (_ENVELOPE % (key.kid, key.x, key.y, signature, protected)).encode()
 
 
-def verify(body: bytes) -> bytes:
-    """Return the payload of a signed manifest, every signature verified against its own key.
-
-    UpstreamInvalid if it has no signature, one that is not ES256, or one that does not fit.
-    Whether the key is to be trusted is not asked: no engine did.
-    """
-    payload = payload_of(body)
-    try:
-        blocks = msgspec.json.decode(body, type=_Signed).signatures
-        if len(blocks) > _MOST_SIGNATURES:
-            raise ValueError(f"it has more than {_MOST_SIGNATURES} signatures")  # noqa: TRY301
-        for block in blocks:
-            _verify_block(block, payload)
-    except InvalidSignature:
-        raise UpstreamInvalid("a signature of the schema 1 manifest does not fit it") from None
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise UpstreamInvalid(f"the schema 1 manifest is not signed with ES256: {error}") from error
-    if not blocks:
-        raise UpstreamInvalid("the schema 1 manifest has no signatures")
-    return payload
-
-
 class _Jwk(msgspec.Struct):
     """An EC key; `d` makes it a private one."""
 
@@ -196,40 +167,7 @@ class _Jwk(msgspec.Struct):
         return f"_Jwk(kid={self.kid!r})"
 
 
-class _Header(msgspec.Struct):
-    jwk: _Jwk
-    alg: str
-
-
-class _Block(msgspec.Struct):
-    header: _Header
-    signature: str
-    protected: str
-
-
-class _Signed(msgspec.Struct):
-    signatures: tuple[_Block, ...]
-
-
 _private_jwk: Final[msgspec.json.Decoder[_Jwk]] = msgspec.json.Decoder(_Jwk)
-
-
-def _verify_block(block: _Block, payload: bytes) -> None:
-    jwk, signature = block.header.jwk, _decode(block.signature)
-    x, y = _decode(jwk.x), _decode(jwk.y)
-    if (block.header.alg, jwk.kty, jwk.crv) != ("ES256", "EC", "P-256"):
-        raise ValueError(f"alg is {block.header.alg[:20]!r}")
-    if (len(x), len(y), len(signature)) != (_SIZE, _SIZE, 2 * _SIZE):
-        raise ValueError("a coordinate or a signature is of a wrong size")
-    numbers = ec.EllipticCurvePublicNumbers(
-        int.from_bytes(x, "big"), int.from_bytes(y, "big"), ec.SECP256R1()
-    )
-    public = numbers.public_key()
-    if jwk.kid and jwk.kid != key_id(public):
-        raise ValueError("kid does not belong to the key")
-    r, s = (int.from_bytes(half, "big") for half in (signature[:_SIZE], signature[_SIZE:]))
-    message = _signed_text(block.protected, payload)
-    public.verify(encode_dss_signature(r, s), message, _SHA256)
 
 
 def _signed_text(protected: str, payload: bytes) -> bytes:

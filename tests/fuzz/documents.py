@@ -88,7 +88,7 @@ def _to_schema1(content: bytes) -> None:
         (_LAYER,) * min(count, MAX_ENTRIES),
     )
     made = to_schema1(manifest, content, repository="lib/app", tag="1", key=_key())
-    payload = jws.verify(made.body)
+    payload = libtrust.verify(made.body)
     assert made.digest == digest_of(payload)
     assert len(json.loads(payload)["history"]) >= 1
 
@@ -139,7 +139,6 @@ def _indexes(content: bytes) -> None:
 def _signatures(content: bytes) -> None:
     payload = payload_of(content)
     assert len(payload) <= 2 * len(content)
-    jws.verify(content)
 
 
 # --- seeds ------------------------------------------------------------------------------
