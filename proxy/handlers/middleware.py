@@ -27,6 +27,8 @@ from proxy.translate.client import engine_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+"""Those that some endpoint of the registry API has."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # A new id is unique and no secret; random bytes for each would cost a system call.
 _PROCESS: Final = secrets.token_hex(4)
@@ -160,7 +162,7 @@ def render(error: RegistryError) -> web.Response:
     if isinstance(error, Overloaded):
         headers["Retry-After"] = "1"
     if isinstance(error, MethodNotAllowed):
-        headers["Allow"] = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+        headers["Allow"] = ", ".join(METHODS)
     response = web.Response(
         status=error.status,
         body=json.dumps({"errors": [entry]}).encode(),

@@ -24,10 +24,8 @@ from proxy.errors import (
 )
 from proxy.handlers.exchange import CLIENT_LEFT, HOST
 from proxy.handlers.heads import MAX_WAITING, HeadParser
-from proxy.handlers.middleware import Handler, render
+from proxy.handlers.middleware import METHODS, Handler, render
 from proxy.handlers.unparsed import UnparsedConnection
-
-METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 # No zeros before it, which some take for an octal number, and none that overflows one.
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,17}")
