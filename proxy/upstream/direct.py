@@ -19,7 +19,7 @@ from proxy.upstream.connections import MOST_OF_A_FIELD, MOST_OF_A_LINE, READ_AHE
 _INTERIM: Final = frozenset(range(100, 200)) - {101}
 
 
-class Reply:
+class DirectReply:
     """A reply whose body is still to come, as aiohttp's ClientResponse has one.
 
     The connection is given back when the body has come to its end, whoever reads it then.
@@ -51,7 +51,7 @@ class Reply:
 
 async def ask(
     connection: Connection, method: str, target: str, headers: CIMultiDict[str], *, patience: float
-) -> Reply:
+) -> DirectReply:
     """Send a request that has no body, and return its reply once the head is there.
 
     `patience` are the seconds between two reads. One of failures.FAILURES if there is no reply:
@@ -76,7 +76,7 @@ async def ask(
         while True:
             message, content = await protocol.read()
             if message.code not in _INTERIM:
-                return Reply(message, content, connection)
+                return DirectReply(message, content, connection)
     except BaseException:
         connection.close()
         raise

@@ -11,7 +11,7 @@ import aiohttp
 import httpx
 from aiohttp import hdrs
 
-from proxy.upstream.direct import Reply
+from proxy.upstream.direct import DirectReply
 from proxy.upstream.failures import FAILURES, httpx_error
 from proxy.upstream.splice import (
     WORTH_SPLICING,
@@ -31,7 +31,7 @@ class ReplyBody(httpx.AsyncByteStream):
 
     def __init__(
         self,
-        response: aiohttp.ClientResponse | Reply,
+        response: aiohttp.ClientResponse | DirectReply,
         request: httpx.Request,
         *,
         splicer: Splicer | None,
@@ -124,7 +124,9 @@ class ReplyBody(httpx.AsyncByteStream):
             self._response.close()
 
 
-def _end_of_connection(response: aiohttp.ClientResponse | Reply) -> asyncio.Future[None] | None:
+def _end_of_connection(
+    response: aiohttp.ClientResponse | DirectReply,
+) -> asyncio.Future[None] | None:
     """Return what becomes of the connection, for a body that is over when that is; else None."""
     connection = response.connection
     framed = hdrs.CONTENT_LENGTH in response.headers or hdrs.TRANSFER_ENCODING in response.headers

@@ -27,7 +27,7 @@ from proxy.upstream.connections import (
     READ_AHEAD,
     Connector,
 )
-from proxy.upstream.direct import Reply, ask
+from proxy.upstream.direct import DirectReply, ask
 from proxy.upstream.failures import FAILURES, httpx_error
 from proxy.upstream.reply_body import ReplyBody
 from proxy.upstream.splice import Splicer
@@ -95,7 +95,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         has_body = chunked or "content-length" in headers
         patience = request.extensions.get("timeout", {}).get("read", self._idle)
         try:
-            response: aiohttp.ClientResponse | Reply | None = None
+            response: aiohttp.ClientResponse | DirectReply | None = None
             if not has_body and request.method in _DIRECT:
                 response = await self._over_an_open_connection(request, headers, patience)
             if response is None:
@@ -127,7 +127,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     async def _over_an_open_connection(
         self, request: httpx.Request, headers: CIMultiDict[str], patience: float
-    ) -> Reply | None:
+    ) -> DirectReply | None:
         """Return the reply to a request; None, and nothing was sent, if none is open."""
         path, query = _path_and_query(request)
         target, authority = f"{path}?{query}" if query else path, request.url.netloc
