@@ -16,12 +16,12 @@ from proxy.config.config import Config, Limits
 from proxy.config.listen import ListenTls
 from proxy.config.upstream import Upstream
 from proxy.config.values import Url
+from proxy.file_descriptors import allow, needed_for, possible_with
 from proxy.handlers.crowd import CROWD
 from proxy.handlers.middleware import METRICS
 from proxy.keyfile import load_or_create
 from proxy.log import set_level
 from proxy.metrics import Metrics
-from proxy.process.descriptors import allow, needed_for, possible_with
 from proxy.process.listening import listening
 from proxy.process.reloading import Prepare, Reloader
 from proxy.process.stopping import Stopping
