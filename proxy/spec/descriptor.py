@@ -4,7 +4,7 @@ Docker's manifest list uses the same shape, plus `platform.features`, which nobo
 which is kept as it came.
 """
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -106,5 +106,7 @@ def parse_platform(text: str) -> Platform:
     parts = text.split("/")
     if len(parts) not in {2, 3} or not all(parts):
         raise ValueError(f"expected os/architecture or os/architecture/variant, got {text!r}")
-    extra: dict[str, Any] = {"variant": parts[2]} if len(parts) == 3 else {}
-    return normalised(Platform(os=parts[0], architecture=parts[1], **extra))
+    os, architecture, *variant = parts
+    return normalised(
+        Platform(os=os, architecture=architecture, variant=variant[0] if variant else None)
+    )
