@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import structlog
 from aiohttp import web
 
 from proxy import __version__
@@ -47,8 +46,6 @@ from proxy.tls import load_upstream_tls
 from proxy.tracing import NO_TRACING, Tracing, open_tracing
 from proxy.translate.jws import SigningKey
 from proxy.upstream.challenges import Challenges
-
-log: Final = structlog.get_logger("upstream")
 
 _Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _MANIFESTS: Final = web.AppKey("manifests", Manifests)
