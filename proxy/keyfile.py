@@ -10,6 +10,7 @@ import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -17,7 +18,7 @@ from proxy.errors import ConfigError
 from proxy.translate.jws import SigningKey
 
 # A key has less than 1 KiB; whatever is larger was not meant.
-_MOST_BYTES = 64 * 1024
+_MOST_BYTES: Final = 64 << 10
 
 
 def load_or_create(path: Path | None) -> SigningKey:

@@ -5,6 +5,8 @@ of an index, clients that were refused one, and clients that read schema 1 only,
 were sent was stored that way. Nothing here does I/O.
 """
 
+from typing import Final
+
 from aiohttp import web
 
 from proxy.answer import Served
@@ -19,8 +21,8 @@ from proxy.spec.media_types import Format, manifest_type
 from proxy.status.sharing import Shared
 from proxy.translate.client import Client
 
-_OTHER = "other"
-_SCHEMA1_ONLY = frozenset({Format.SCHEMA1})
+_OTHER: Final = "other"
+_SCHEMA1_ONLY: Final = frozenset({Format.SCHEMA1})
 
 
 class Recorder:
