@@ -1,6 +1,9 @@
 """Tokens of the upstream's token service, per realm, service and scope.
 
 They are kept until shortly before their end; one fetch serves all who wait for it.
+
+Law: what the service replaces an identity token with is not lost. The old one may be good for
+nothing by then; so each is asked with by one alone, and to the end, whoever leaves meanwhile.
 """
 
 import asyncio
@@ -53,6 +56,8 @@ class Tokens:
         self._flights: Flights[Secret] = Flights()
         # Identity token of the configuration → the one that the service has replaced it with.
         self._renewed: LRUCache[Secret, Secret] = LRUCache(16)
+        self._renewing: asyncio.Task[Token] | None = None
+        self._identities_stay = False  # until the service has given a token and no successor
 
     async def get(self, demand: Demand, refused: Secret | None = None) -> Secret:
         """Return a token for `demand`, another than the one that was refused.
@@ -83,10 +88,36 @@ class Tokens:
     async def _ask(self, demand: Demand, credentials: Credentials | None) -> Token:
         if credentials is not None and credentials.registry_token:
             return Token(credentials.registry_token, lifetime=60.0)
-        identity = credentials.identity_token if credentials is not None else Secret()
-        if credentials is not None and identity:
-            renewed = self._renewed.get(identity, identity)
-            credentials = msgspec.structs.replace(credentials, identity_token=renewed)
+        if credentials is None or not credentials.identity_token:
+            return await self._talk(demand, credentials)
+        if self._identities_stay:
+            return await self._renew(demand, credentials)
+        try:
+            async with asyncio.timeout(_LONGEST_FETCH):
+                while self._renewing is not None and not self._renewing.done():
+                    await asyncio.wait([self._renewing])
+                self._renewing = asyncio.create_task(self._renew(demand, credentials))
+        except TimeoutError as error:
+            raise _late() from error
+        return await asyncio.shield(self._renewing)
+
+    async def _renew(self, demand: Demand, credentials: Credentials) -> Token:
+        """Ask with an identity token, or what has replaced it, and remember what replaces that."""
+        identity = credentials.identity_token
+        latest = self._renewed.get(identity, identity)
+        try:
+            token = await self._talk(
+                demand, msgspec.structs.replace(credentials, identity_token=latest)
+            )
+        except Denied:
+            self._renewed.pop(identity, None)
+            raise
+        if token.identity_token is not None:
+            self._renewed[identity] = token.identity_token
+        self._identities_stay = token.identity_token in {None, latest}
+        return token
+
+    async def _talk(self, demand: Demand, credentials: Credentials | None) -> Token:
         steps = token_dialogue(demand, credentials)
         request = next(steps)
         try:
@@ -94,11 +125,6 @@ class Tokens:
                 request = steps.send(await self._exchange(request))
         except StopIteration as end:
             token: Token = end.value
-        except Denied:
-            self._renewed.pop(identity, None)
-            raise
-        if identity and token.identity_token is not None:
-            self._renewed[identity] = token.identity_token
         return token
 
     async def _exchange(self, request: httpx.Request) -> tuple[int, bytes]:
@@ -107,8 +133,12 @@ class Tokens:
                 stream = Stream(await self._transport.handle_async_request(request))
                 return stream.status, await stream.read(_LARGEST_REPLY, "token")
         except (httpx.TimeoutException, TimeoutError) as error:
-            raise UpstreamTimeout("the upstream's token service gave no reply in time") from error
+            raise _late() from error
         except AddressError as error:
             raise UpstreamInvalid(str(error)) from error
         except httpx.HTTPError as error:
             raise UpstreamUnreachable("the upstream's token service cannot be reached") from error
+
+
+def _late() -> UpstreamTimeout:
+    return UpstreamTimeout("the upstream's token service gave no reply in time")

@@ -237,6 +237,43 @@ async def test_send__identity_token() -> None:
     assert ["identity++"] == list(auth.identities)
 
 
+async def test_send__identity_token_for_several_at_once() -> None:
+    """One that is good for a single use is used once, by one after the other."""
+    auth = token_auth()
+    auth.identities = {"identity": "u"}
+    known = Known(Credentials(identity_token=Secret("identity")))
+    async with Registry(auth=auth) as registry, authorizing(registry.url, known) as transport:
+        names = [f"lib/{number}" for number in range(10)]
+        for name in names:
+            await push(registry, name, "1", make_image())
+        replies = await asyncio.gather(
+            *(ask(transport, f"{registry.url}/v2/{name}/manifests/1") for name in names)
+        )
+
+    assert [200] * 10 == [status for status, _, _ in replies]
+    assert ["identity" + "+" * 10] == list(auth.identities)
+
+
+async def test_send__identity_token_of_who_leaves() -> None:
+    """Its successor is not lost with whoever leaves before it is told."""
+    auth = token_auth()
+    auth.identities = {"identity": "u"}
+    known = Known(Credentials(identity_token=Secret("identity")))
+    go = asyncio.Event()
+    async with Registry(auth=auth) as registry, authorizing(registry.url, known) as transport:
+        await push(registry, "lib/app", "1", make_image())
+        told = registry.fault("POST", "^/token", wait_body=go, times=1)
+        leaving = asyncio.create_task(ask(transport, registry.url + MANIFEST))
+        await told.arrived.wait()
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        go.set()
+        status, _, _ = await ask(transport, registry.url + MANIFEST)
+
+    assert 200 == status
+    assert ["identity++"] == list(auth.identities)
+
+
 @pytest.mark.parametrize(
     ("refused", "status"),
     [(b"GET /v2/ .*", 200), (b"GET /v2/lib(?!.*Authorization: ).*", 200), (b".*", 403)],

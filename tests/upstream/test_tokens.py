@@ -186,6 +186,22 @@ async def test_get__identity_token_is_replaced() -> None:
     assert ["first", "next"] == sent
 
 
+async def test_get__identity_token_that_stays_is_no_bottleneck() -> None:
+    """Once the service has shown that it replaces none, many are asked for at once."""
+    service = Service()
+    tokens = tokens_of(service, known=Known(Credentials(identity_token=Secret("first"))))
+    await tokens.get(DEMAND)
+    service.open.clear()
+    others = [Demand(DEMAND.realm, "s", f"repository:{name}:pull") for name in "bcd"]
+    asking = asyncio.gather(*(tokens.get(other) for other in others))
+    async with asyncio.timeout(10):
+        while len(service.asked) < 4:  # noqa: ASYNC110  a list has no event
+            await asyncio.sleep(0)
+    service.open.set()
+
+    assert 3 == len(await asking)
+
+
 async def test_get__registry_token_needs_no_service() -> None:
     """A token that the configuration holds is used as it is."""
     service = Service()
