@@ -1,7 +1,7 @@
 """Where the parts are wired together: the application around what connecting.py connects."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from proxy.handlers.exchange import ACCESS, drop_added_headers
 from proxy.handlers.guard import Guard
 from proxy.handlers.limits import Limited
 from proxy.handlers.manifests import Manifests
-from proxy.handlers.middleware import METRICS, TRACING, observe
+from proxy.handlers.middleware import METRICS, TRACING, Handler, observe
 from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.ping import Ping
 from proxy.handlers.pushes import Pushes
@@ -47,13 +47,12 @@ from proxy.tracing import NO_TRACING, Tracing, open_tracing
 from proxy.translate.jws import SigningKey
 from proxy.upstream.challenges import Challenges
 
-_Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _MANIFESTS: Final = web.AppKey("manifests", Manifests)
 _BLOBS: Final = web.AppKey("blobs", Blobs)
 _PUSHES: Final = web.AppKey("pushes", Pushes)
 _PASSTHROUGH: Final = web.AppKey("passthrough", Passthrough)
 # What a setting of upstream.auth answers here: path → handler.
-_OWN: Final[web.AppKey[dict[str, _Answer]]] = web.AppKey("own", dict)
+_OWN: Final[web.AppKey[dict[str, Handler]]] = web.AppKey("own", dict)
 _STATUS: Final = web.AppKey("status", StatusPage)
 _GUARD: Final = web.AppKey("guard", Guard)
 _CONNECTIONS: Final = web.AppKey("connections", Connections)
