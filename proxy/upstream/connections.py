@@ -27,6 +27,7 @@ MOST_OF_A_FIELD: Final = 64 << 10
 # single read holds thousands.
 MOST_INTERIM: Final = 32
 _SWITCHING: Final = 101
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class Connector(aiohttp.TCPConnector):
@@ -80,21 +81,51 @@ class _Handler(ResponseHandler):
 
     And lets none be used again on which bytes came between a reply and the next request: a part
     of a head is seen here alone, for the parser that holds it ends with the reply.
+
+    A reply is whole once all of it is there, whatever comes behind it in the same read: there are
+    registries that send a body with the reply to HEAD, and the parser, which is given that, would
+    take back the head too. And what breaks a body off is told to whoever reads it: aiohttp says so
+    only of what came with the head, and the rest would look like silence.
     """
 
     _interim = 0
     _is_asked = False
+    _awaits_head = False
+    _end_of_last = b""  # of what came of the head: its end may come in two reads
+    _body: StreamReader | None = None
 
     def set_response_params(self, **settings: Any) -> None:  # noqa: ANN401  aiohttp's own
         """Begin with the reply to another request."""
         self._interim, self._is_asked = 0, True
+        self._awaits_head, self._end_of_last = True, b""
         super().set_response_params(**settings)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
+        """Take what came, each head by itself, and nothing behind a reply that has no body."""
+        for _ in range(MOST_INTERIM + 2):  # of empty lines there may be thousands
+            end = self._end_of_head(data) if self._awaits_head else 0
+            if not end:
+                break
+            super().data_received(data[:end])
+            data = data[end:]
+            if not data or self.exception() is not None:
+                return
+            if not self._is_asked:
+                self.force_close()
+                return
         if data and not self._is_asked:
             self.force_close()
         super().data_received(data)
+        error, body = self.exception(), self._body
+        if error is not None and body is not None and not body.is_eof():
+            body.set_exception(aiohttp.ClientPayloadError(str(error)))
+
+    def _end_of_head(self, data: bytes) -> int:
+        """Return how many bytes, with those before, make the head of a reply whole; 0 for none."""
+        before, both = len(self._end_of_last), self._end_of_last + data
+        found = both.find(_END_OF_HEAD)
+        self._end_of_last = both[-3:] if found < 0 else b""
+        return found + len(_END_OF_HEAD) - before if found >= 0 else 0
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take the head of a reply."""
@@ -102,6 +133,7 @@ class _Handler(ResponseHandler):
         if 100 <= message.code < 200 and message.code != _SWITCHING:
             self._interim += 1
         else:
+            self._awaits_head, self._body = False, content
             content.on_eof(self._answered)
         if self._interim <= MOST_INTERIM:
             super().feed_data(data, size)
@@ -111,4 +143,4 @@ class _Handler(ResponseHandler):
                 self.transport.close()
 
     def _answered(self) -> None:
-        self._is_asked = False
+        self._is_asked, self._body = False, None

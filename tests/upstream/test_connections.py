@@ -57,6 +57,86 @@ async def test_connection__nobody_asked_for_that(
     assert [b"1", b"2"] == [first, second]
 
 
+@pytest.mark.parametrize(
+    ("method", "head", "body"),
+    [
+        ("HEAD", b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\n", b""),
+        ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b""),
+        ("HEAD", HINT + b"HTTP/1.1 404 Not Found\r\n\r\n", b""),
+        ("GET", b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n\r\n', b""),
+        ("GET", b"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\n", b""),
+        ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b""),
+        ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"bo"),
+    ],
+    ids=["HEAD", "HEAD, chunked", "HEAD, after 103", "304", "204", "no length", "too short"],
+)
+@pytest.mark.parametrize("split", [1, 2, 3, 4, None])
+async def test_reply__with_more_than_its_own(
+    transport: AiohttpTransport, method: str, head: bytes, body: bytes, split: int | None
+) -> None:
+    """A body that does not belong there takes no reply back; its connection is used no more.
+
+    `split` bytes before the end of the head come in a read of their own; None: all comes in one.
+    """
+    came = asyncio.Event()
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        if connection.server.connections > 1:
+            await connection.send(OK)
+        elif split is None:
+            await connection.send(head + b"body")
+        else:
+            cut = len(head) - split
+            await connection.send(head[:cut])
+            await asyncio.sleep(0.02)  # for a read of its own
+            await connection.send(head[cut:] + b"body")
+        came.set()
+        await connection.silence()
+
+    async with raw_server(talk) as server:
+        reply = await transport.handle_async_request(request(method, server.url))
+        assert int(head.split(b"HTTP/1.1 ")[-1][:3]) == reply.status_code
+        assert body == await body_of(reply)
+        await came.wait()
+        again = await body_of(await transport.handle_async_request(request("GET", server.url)))
+
+    assert (b"ok", 2) == (again, server.connections)
+
+
+@pytest.mark.parametrize("broken", [b"zz\r\n", b"-1\r\n", b"\r\n"])
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_reply__whose_chunks_break_off(
+    transport: AiohttpTransport, broken: bytes, is_open: bool
+) -> None:
+    """Whoever reads a body is told at once that what follows is none of it."""
+    taken = asyncio.Event()
+
+    async def talk(connection: Connection) -> None:
+        if is_open:
+            await connection.request()
+            await connection.send(OK)
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        await taken.wait()
+        await connection.send(broken)
+        await connection.silence()
+
+    async with raw_server(talk) as server:
+        if is_open:
+            await body_of(await transport.handle_async_request(request("GET", server.url)))
+        reply = await transport.handle_async_request(request("GET", server.url))
+        assert isinstance(reply.stream, httpx.AsyncByteStream)
+        pieces = aiter(reply.stream)
+        first = await anext(pieces)
+        taken.set()
+        with pytest.raises(httpx.RemoteProtocolError):
+            await anext(pieces)
+        await reply.aclose()
+
+    assert b"abc" == first
+
+
 async def test_interim__as_many_as_anybody_needs(transport: AiohttpTransport) -> None:
     """Interim replies are passed over, for each request anew."""
 
