@@ -97,6 +97,9 @@ class SqliteFile:
     def _open(self) -> sqlite3.Connection:
         with alone(self._path):
             there = _identity(self._path)
+            if there is None:
+                with suppress(OSError):  # SQLite says what is wrong there
+                    self._remove_strays()
             try:
                 connection = _open(self._path, self._migrations, self._patience)
             except _ERRORS as error:
@@ -118,14 +121,21 @@ class SqliteFile:
         )
         try:
             # Before the rename: left behind by one that is killed, they would be a fresh file's.
-            for suffix in ("-wal", "-shm"):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self._remove_strays()
             self._path.replace(aside)
         except FileNotFoundError:
             return  # somebody has removed it
         except OSError as problem:
             raise StoreFailedError(f"sqlite: {error}; cannot set it aside: {problem}") from error
         _log.error("store damaged, begun anew", set_aside=str(aside), reason=str(error))
+
+    def _remove_strays(self) -> None:
+        """Remove what SQLite has put beside the file; who does so is alone.
+
+        Who still has open a file that was removed would share them with who begins a fresh one.
+        """
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import sys
 import threading
 import time
+from asyncio.subprocess import PIPE
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
@@ -94,6 +96,30 @@ async def test_use__set_aside_by_another_process(tmp_path: Path) -> None:
     assert ["a", "b"] == [name for name in await file.use(tables) if name != "old"]
     assert path.exists()
     await file.close()
+
+
+async def test_use__removed_without_what_lies_beside_it(tmp_path: Path) -> None:
+    """A fresh file is begun without the -wal and -shm of the one that others still have open."""
+    path = tmp_path / "f.db"
+    holder = (
+        "import sqlite3, sys; held = sqlite3.connect(sys.argv[1]);"
+        "held.execute('SELECT * FROM a').fetchall(); print('open', flush=True); sys.stdin.read()"
+    )
+    file = SqliteFile(path, STEPS)
+    await file.use(lambda connection: connection.execute("INSERT INTO a VALUES (1)").close())
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", holder, path, stdin=PIPE, stdout=PIPE
+    )
+    assert other.stdout is not None
+    await other.stdout.readline()
+    path.unlink()
+    try:
+        found = await file.use(tables)
+    finally:
+        await other.communicate(b"")
+        await file.close()
+
+    assert ["a", "b"] == found
 
 
 async def test_use__another_process_sets_it_aside_first(tmp_path: Path) -> None:
