@@ -32,14 +32,12 @@ class ByDigest:
 
         Redirects are followed, as they are by tag: old engines can follow none by themselves.
         """
-        reply = None
-        if not request.can_read_body:
-            method, target = request.method, request.raw_path
-            # Conditions, ranges and what is accepted are the upstream's to heed, so they count.
-            reply = await self._flights.join(
-                (method, target, telling_apart(headers)),
-                lambda: self._read(method, target, headers),
-            )
+        method, target = request.method, request.raw_path
+        # Conditions, ranges and what is accepted are the upstream's to heed, so they count.
+        reply = await self._flights.join(
+            (method, target, telling_apart(headers)),
+            lambda: self._read(method, target, headers),
+        )
         if reply is None:
             return await self._passthrough.forward(request, follow=True)
         reply_headers = self._passthrough.client_headers(

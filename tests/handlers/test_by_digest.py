@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from tests.images import push
-from tests.raw import Connection, raw_exchange, raw_server
+from tests.raw import Connection, raw_server
 from tests.sharing import IMAGE, PATH, ask, held, served
 
 if TYPE_CHECKING:
@@ -166,34 +166,3 @@ async def test_answer__a_body_that_breaks_off(
             assert 404 == reply.status
             with pytest.raises(aiohttp.ClientPayloadError):
                 await reply.read()
-
-
-async def test_answer__a_request_with_a_body_is_not_shared() -> None:
-    """What somebody sends with a pull goes on, and nobody else is answered for it."""
-    release = asyncio.Event()
-    bodies: list[bytes] = []
-    both = asyncio.Event()
-
-    async def talk(upstream: Connection) -> None:
-        bodies.append(await upstream.request())
-        if len(bodies) == 2:
-            both.set()
-        await release.wait()
-        await upstream.send(OK)
-
-    async with (
-        raw_server(talk) as upstream,
-        served(upstream) as proxy,
-        asyncio.TaskGroup() as tasks,
-    ):
-        head = f"GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\n"
-        asked = [
-            tasks.create_task(raw_exchange(proxy.url, head.encode() + body))
-            for body in (b"a", b"b")
-        ]
-        await both.wait()
-        release.set()
-        told = await asyncio.gather(*asked)
-
-    assert [b"a", b"b"] == sorted(bodies)
-    assert all(reply.endswith(b"\r\n\r\nok") for reply in told)
