@@ -11,7 +11,9 @@ import pytest
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
+from proxy import __version__
 from proxy.app import build
 from proxy.errors import ConfigError
 from proxy.handlers.middleware import TRACING
@@ -24,6 +26,7 @@ from tests.running import KEY, config_for, running
 
 if TYPE_CHECKING:
     import aiohttp
+    from opentelemetry.sdk.trace import ReadableSpan
 
     from tests.registry import Registry
 
@@ -43,9 +46,9 @@ async def test_upstream__takes_up_and_passes_on(registry: Registry) -> None:
     upstream = UpstreamRegistry(
         AiohttpTransport(connect=5, idle=5), registry.url, manifest_limit=1000, tracing=tracing
     )
-    with tracing.request("GET", {"Traceparent": PARENT}) as span:
-        await (await upstream.open("GET", "/v2/", [("traceparent", PARENT)])).close()
-        span.update_name("GET ping")
+    with tracing.request("GET", {"Traceparent": PARENT}, dict) as span:
+        await (await upstream.open("GET", "/v2/?sig=x", [("traceparent", PARENT)])).close()
+        span.answered(200, "GET ping")
     await upstream.close()
     tracing.close()
     call, request = memory.get_finished_spans()
@@ -58,7 +61,26 @@ async def test_upstream__takes_up_and_passes_on(registry: Registry) -> None:
     assert request.context is not None
     assert request.context.span_id == call.parent.span_id
     assert call.attributes is not None
-    assert 200 == call.attributes["http.response.status_code"]
+    assert {
+        "http.request.method": "GET",
+        "http.response.status_code": 200,
+        "server.address": "127.0.0.1",
+        "url.full": f"{registry.url}/v2/",
+    } == dict(call.attributes)
+
+
+async def test_upstream__for_nobody_has_no_span(registry: Registry) -> None:
+    """A health check every few seconds is no trace, and tells the upstream of none."""
+    tracing, memory = recorded()
+    upstream = UpstreamRegistry(
+        AiohttpTransport(connect=5, idle=5), registry.url, manifest_limit=1000, tracing=tracing
+    )
+    await (await upstream.open("GET", "/v2/", [], kind="health")).close()
+    await upstream.close()
+    tracing.close()
+
+    assert () == memory.get_finished_spans()
+    assert "traceparent" not in registry.requests[0].headers
 
 
 async def test_no_tracing__passes_the_context_on(
@@ -110,19 +132,61 @@ def test_traces_url__path_is_optional(endpoint: str, expected: str) -> None:
     assert expected == traces_url(endpoint)
 
 
-async def test_request__has_its_id(http: aiohttp.ClientSession, registry: Registry) -> None:
-    """The span of a request says by which id its log line is found."""
+async def traced(http: aiohttp.ClientSession, upstream: str, **headers: str) -> list[ReadableSpan]:
+    """Return the spans of one request for a manifest."""
     tracing, memory = recorded()
-    app = build(config_for(registry.url), KEY)
+    app = build(config_for(upstream), KEY)
     app[TRACING] = tracing
     async with serving(app, "127.0.0.1", 0) as port:
-        headers = {"X-Request-Id": "abc-1"}
-        await http.get(f"http://127.0.0.1:{port}/v2/lib/app/manifests/1", headers=headers)
+        url = f"http://127.0.0.1:{port}/v2/lib/app/manifests/1?token=secret"
+        await http.get(url, headers={**headers, "User-Agent": "docker/1.9.1"})
+    tracing.close()
+    return list(memory.get_finished_spans())
+
+
+async def test_request__says_what_it_is_about(
+    registry: Registry, http: aiohttp.ClientSession
+) -> None:
+    """The span of a request says by which id its log line is found, and nothing of its query."""
+    (span,) = await traced(http, registry.url, **{"X-Request-Id": "abc-1"})
+
+    assert "GET manifest" == span.name
+    assert {
+        "http.request.method": "GET",
+        "http.response.status_code": 404,
+        "url.scheme": "http",
+        "url.path": "/v2/lib/app/manifests/1",
+        "user_agent.original": "docker/1.9.1",
+        "regshim.request_id": "abc-1",
+        "regshim.repository": "lib/app",
+        "regshim.outcome": "",
+    } == dict(span.attributes or {})
+    assert StatusCode.UNSET == span.status.status_code
+
+
+async def test_request__failed(http: aiohttp.ClientSession) -> None:
+    """A 5xx is an error in the trace, as those who look for failures expect."""
+    (span,) = await traced(http, "http://127.0.0.1:1")
+
+    assert span.attributes is not None
+    assert StatusCode.ERROR == span.status.status_code
+    assert "502" == span.attributes["error.type"]
+
+
+def test_resource__says_which_version_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All spans name the service and its version, and what the environment says of the process."""
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=regshim-0")
+    tracing, memory = recorded()
+    with tracing.request("GET", {}, dict):
+        pass
     (span,) = memory.get_finished_spans()
     tracing.close()
 
-    assert span.attributes is not None
-    assert "abc-1" == span.attributes["regshim.request_id"]
+    assert {
+        "service.name": "regshim",
+        "service.version": __version__,
+        "k8s.pod.name": "regshim-0",
+    }.items() <= span.resource.attributes.items()
 
 
 def test_open_tracing__without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,10 +198,10 @@ def test_open_tracing__without_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_no_tracing__says_it_to_nobody() -> None:
     """Spans of no tracing take anything and do nothing."""
-    with NO_TRACING.request("x", {}) as span:
-        span.set_attribute("a", 1)
-        span.update_name("y")
-    with NO_TRACING.upstream("x", [("a", "b")]) as (_, headers):
+    with NO_TRACING.request("x", {}, dict) as span:
+        span.say("a", "1")
+        span.answered(200, "y")
+    with NO_TRACING.upstream("x", [("a", "b")], dict) as (_, headers):
         assert [("a", "b")] == headers
     NO_TRACING.close()
 

@@ -71,14 +71,16 @@ async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse
     metrics.inflight.inc()
     start = monotonic()
     try:
-        with request.app[TRACING].request(request.method, request.headers) as span:
-            response = await _answer(request, handler)
-            access.status = response.status
-            span.update_name(f"{request.method} {access.route}")
-            span.set_attribute("http.response.status_code", access.status)
-            span.set_attribute("regshim.request_id", access.request_id)
-            span.set_attribute("regshim.repository", access.repository)
-            span.set_attribute("regshim.outcome", access.outcome)
+        with request.app[TRACING].request(
+            request.method, request.headers, lambda: _told(request)
+        ) as span:
+            try:
+                response = await _answer(request, handler)
+                access.status = response.status
+            finally:
+                span.answered(access.status, f"{request.method} {access.route}")
+                span.say("regshim.repository", access.repository)
+                span.say("regshim.outcome", access.outcome)
     finally:
         metrics.inflight.dec()
         metrics.request(access.route, request.method, access.status, monotonic() - start)
@@ -87,6 +89,17 @@ async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse
         elif access.route == "upload":
             metrics.blob_bytes.labels("up").inc(access.bytes_received)
     return response
+
+
+def _told(request: web.Request) -> dict[str, str]:
+    """Return what the span of a request begins with."""
+    return {
+        "http.request.method": request.method,
+        "url.scheme": request.scheme,
+        "url.path": _path(request),
+        "user_agent.original": request.headers.get("User-Agent", ""),
+        "regshim.request_id": request[ACCESS].request_id,
+    }
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -189,7 +189,16 @@ class UpstreamRegistry:
         if body is None:
             # Whoever is told of a body that does not come takes the next request for it.
             headers = [pair for pair in headers if not _tells_of_body(*pair)]
-        with self._tracing.upstream(f"{method} {kind}", headers) as (span, sent):
+
+        def tell() -> dict[str, str]:
+            place = f"{url.scheme}://{url.netloc.decode('ascii')}"
+            return {
+                "http.request.method": method,
+                "server.address": url.host,
+                "url.full": place + target.partition("?")[0],
+            }
+
+        with self._tracing.upstream(f"{method} {kind}", headers, tell) as (span, sent):
             request = httpx.Request(
                 method,
                 url,
@@ -208,7 +217,7 @@ class UpstreamRegistry:
             except httpx.HTTPError as error:
                 raise told(error) from error
             finally:
-                span.set_attribute("http.response.status_code", status)
+                span.answered(status)
                 self._observe(kind, status, monotonic() - began)
         if status not in _FINAL:
             await stream.close()
