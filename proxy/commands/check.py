@@ -11,7 +11,7 @@ from proxy.commands.check_files import check_files, check_store
 from proxy.commands.explain import parse_image
 from proxy.commands.findings import Finding
 from proxy.config.client_rules import client_settings
-from proxy.config.config import Config
+from proxy.config.config import Cache, Config
 from proxy.connecting import connected
 from proxy.errors import ConfigError, RegistryError
 from proxy.keyfile import load_or_create
@@ -46,6 +46,8 @@ async def check(
 async def check_upstream(config: Config, image: str | None = None) -> AsyncIterator[Finding]:
     """Yield what the upstream says, and in which format it keeps `image`."""
     key = load_or_create(None)
+    # The store is tried by itself: whatever is wrong with it says nothing of the upstream.
+    config = msgspec.structs.replace(config, cache=Cache())
     try:
         async with connected(config, key, Metrics()) as connections:
             works = True

@@ -26,6 +26,7 @@ from proxy.tracing import traces_url
 _PROBE: Final = "check"
 _MADE_LATER: Final = "will be made at the first start"
 _NO_STORE: Final = "see cache.store; pulls work without it, but nothing outlives a restart"
+_NO_START: Final = "mend cache.store, or install that: the proxy does not start without it"
 
 
 def check_files(config: Config) -> Iterator[Finding]:
@@ -120,10 +121,14 @@ async def _store(cache: Cache, url: StoreUrl, *, offline: bool) -> Finding:
 
 
 async def _tried(cache: Cache, url: str, *, offline: bool = False) -> Finding:
-    """Return whether a store keeps a value; StoreFailedError, ConfigError."""
-    kind, entries = open_durable(
-        url, max_bytes=cache.store_size, ttl=cache.store_ttl, timeout=cache.store_timeout
-    )
+    """Return whether a store keeps a value; StoreFailedError if it cannot be asked."""
+    try:
+        kind, entries = open_durable(
+            url, max_bytes=cache.store_size, ttl=cache.store_ttl, timeout=cache.store_timeout
+        )
+    except ConfigError as error:
+        found = str(error).removeprefix("cache.store: ")
+        return Finding("store", works=False, found=found, advice=_NO_START)
     try:
         if offline:
             return Finding(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -78,6 +79,16 @@ async def test_check_upstream__nothing_listens() -> None:
     assert not found["upstream"].works
     assert "connection refused" in found["upstream"].found
     assert "upstream.url" in found["upstream"].advice
+
+
+async def test_check_upstream__whatever_the_store_is(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that cannot be used is no fault of the upstream, which is tried all the same."""
+    monkeypatch.setitem(sys.modules, "proxy.store.redis", None)
+    found = await services(registry.url, cache={"store": "redis://127.0.0.1:1/0"})
+
+    assert "answers 200" == found["upstream"].found
 
 
 async def test_check_upstream__no_such_host() -> None:

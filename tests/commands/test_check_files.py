@@ -191,7 +191,8 @@ async def test_check_store__extra_of_redis(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "proxy.store.redis", None)
     found = await store("redis://127.0.0.1:1/0", offline=True)
 
-    assert (False, True) == (found.works, "regshim[redis]" in found.found)
+    assert (False, "redis needs the extra: regshim[redis]") == (found.works, found.found)
+    assert "the proxy does not start" in found.advice
 
 
 async def test_check_store__path_that_cannot_be_looked_at(tmp_path: Path) -> None:
