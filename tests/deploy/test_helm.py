@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -72,6 +73,15 @@ def test_chart__has_the_version_of_the_proxy() -> None:
 
     assert __version__ == chart["appVersion"]
     assert "v2" == chart["apiVersion"]
+
+
+def test_readme__every_command_is_for_the_same_namespace() -> None:
+    """What is typed one after the other finds what was made before."""
+    text = (CHART / "README.md").read_text(encoding="utf-8").replace("\\\n", "")
+    commands = re.findall(r"(?:^|`)((?:helm|kubectl) [^`\n]+)", text, flags=re.MULTILINE)
+
+    assert len(commands) >= 5
+    assert all("--namespace regshim " in command for command in commands)
 
 
 @pytest.mark.peer
