@@ -43,8 +43,8 @@ def application() -> web.Application:
     return app
 
 
-def demonstration(address: str) -> str:
-    """Return the lines that show a translation, for a proxy at `address`."""
+def demonstration(address: str, admin: str) -> str:
+    """Return the lines that show a translation, for a proxy and its admin port."""
     image = f"{address}/{REPOSITORY}:{TAG}"
     url = f"http://{address}/v2/{REPOSITORY}/manifests/{TAG}"
     return f"""
@@ -63,6 +63,9 @@ As a modern client asks: the OCI index, as it is stored.
 
 With an engine, however old:
   docker pull {image} && docker run --rm {image}
+
+What it has done, and for whom: the status page, in a browser.
+  http://{admin}/
 
 Stop with Ctrl-C.
 """

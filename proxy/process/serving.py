@@ -157,14 +157,25 @@ def _watched(supervised_by: int | None, stop: asyncio.Event) -> Iterator[None]:
 
 
 async def serve_sample(tell: Callable[[str], None], *, port: int = 5000) -> None:
-    """Serve in front of the sample registry; `tell` is given the lines that show what to do."""
+    """Serve in front of the sample registry; `tell` is given the lines that show what to do.
+
+    The admin port is the next one, or any where something else has that.
+    """
     from proxy import sample  # noqa: PLC0415  nobody else needs its images
 
-    async with serving(sample.application(), "127.0.0.1", 0) as behind:
-        config = Config(upstream=Upstream(url=Url(f"http://127.0.0.1:{behind}")))
+    host = "127.0.0.1"
+    async with AsyncExitStack() as stack:
+        behind = await stack.enter_async_context(serving(sample.application(), host, 0))
+        config = Config(upstream=Upstream(url=Url(f"http://{host}:{behind}")))
         app = build(config, load_or_create(None))
         stopping = Stopping()
-        async with listening(app, "127.0.0.1", port, at_once=stopping.at_once) as server:
-            stopping.listen()
-            tell(sample.demonstration(f"127.0.0.1:{server.port}"))
-            await stopping.asked.wait()
+        server = partial(listening, at_once=stopping.at_once)
+        registry = await stack.enter_async_context(server(app, host, port))
+        wanted = registry.port + 1 if 0 < port < 65535 else 0
+        try:
+            admin = await stack.enter_async_context(server(build_admin(app), host, wanted))
+        except OSError:
+            admin = await stack.enter_async_context(server(build_admin(app), host, 0))
+        stopping.listen()
+        tell(sample.demonstration(f"{host}:{registry.port}", f"{host}:{admin.port}"))
+        await stopping.asked.wait()

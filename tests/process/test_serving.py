@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
+import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from proxy.process.serving import serve_sample, serving
+from tests.peers import free_port
 from tests.processes import serving as serving_process
 from tests.processes import telling, telling_after
 from tests.raw import raw_server
@@ -201,6 +203,29 @@ async def test_serve_sample__tells_what_to_do() -> None:
 
     assert "curl -i -H 'Accept:' http://127.0.0.1:" in told[0]
     assert "docker pull 127.0.0.1:" in told[0]
+
+
+async def test_serve_sample__shows_the_status_page(http: aiohttp.ClientSession) -> None:
+    """Its admin port is the next one, or another where that is taken; its page is told."""
+    told: asyncio.Queue[str] = asyncio.Queue()
+    pages: list[str] = []
+    port = free_port()
+    for _ in range(2):
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if pages:
+                taken.bind(("127.0.0.1", port + 1))
+                taken.listen()
+            task = asyncio.create_task(serve_sample(told.put_nowait, port=port))
+            lines = (await told.get()).splitlines()
+            pages.append(next(line for line in lines if line.endswith("/")).strip())
+            async with http.get(pages[-1]) as reply:
+                assert "regshim" in await reply.text()
+            signal.raise_signal(signal.SIGTERM)
+            await task
+
+    assert f"http://127.0.0.1:{port + 1}/" == pages[0]
+    assert pages[0] != pages[1]
 
 
 async def test_serve__descriptors_as_limits_need(tmp_path: Path) -> None:
