@@ -95,7 +95,10 @@ def _serve_sample(port: int) -> None:
         asyncio.run(serve_sample(typer.echo, port=port))
     except OSError as error:
         raise unusable(
-            OSError(f"{error}; try another port: --port 5050, or make run PORT=5050")
+            OSError(
+                f"port {port} cannot be listened on: {os.strerror(error.errno or 0)}; "
+                "try another one: --port 5050, or make run PORT=5050"
+            )
         ) from None
 
 

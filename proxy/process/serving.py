@@ -16,13 +16,14 @@ from proxy.config.config import Config, Limits
 from proxy.config.listen import ListenTls
 from proxy.config.upstream import Upstream
 from proxy.config.values import Url
-from proxy.file_descriptors import allow, needed_for, possible_with
 from proxy.handlers.crowd import CROWD
 from proxy.handlers.middleware import METRICS
 from proxy.keyfile import load_or_create
 from proxy.log import set_level
 from proxy.metrics import Metrics
+from proxy.process.file_descriptors import allow, needed_for, possible_with
 from proxy.process.listening import listening
+from proxy.process.ports import told_by
 from proxy.process.reloading import Prepare, Reloader
 from proxy.process.stopping import Stopping
 from proxy.tls import ServerTls, load_certificate
@@ -61,13 +62,15 @@ async def serve(
     stopping = Stopping()
     server = partial(listening, shared=listen.workers > 1, at_once=stopping.at_once)
     async with AsyncExitStack() as stack:
-        registry = await stack.enter_async_context(
-            server(app, listen.host, listen.port, tls=tls, grace=listen.grace)
-        )
+        with told_by("listen", listen.host, listen.port):
+            registry = await stack.enter_async_context(
+                server(app, listen.host, listen.port, tls=tls, grace=listen.grace)
+            )
         # Closed before the registry port's connections to the upstream, which it asks.
-        admin_port = await stack.enter_async_context(
-            server(build_admin(app), admin.host, admin.port, grace=_ADMIN_GRACE_SECONDS)
-        )
+        with told_by("admin", admin.host, admin.port):
+            admin_port = await stack.enter_async_context(
+                server(build_admin(app), admin.host, admin.port, grace=_ADMIN_GRACE_SECONDS)
+            )
         parts: list[Prepare] = [_follow_level, partial(follow, app)]
         if tls is not None:
             parts.append(partial(_follow_certificate, tls, app[METRICS]))

@@ -28,6 +28,7 @@ from proxy.errors import ConfigError
 from proxy.htpasswd import Htpasswd
 from proxy.log import set_level
 from proxy.metrics import MULTIPROCESS_DIRECTORY, WORKER
+from proxy.process.ports import told_by
 from proxy.process.reloading import Follow, Reloader
 from proxy.process.scratch import scratch
 from proxy.process.stopping import CUT, Stopping
@@ -78,15 +79,16 @@ class Supervisor:
     async def run(self) -> int:
         """Run the workers; return the exit code: 0, or 1 if one did not end well.
 
-        OSError if a port is taken: told once, here, not by every worker again and again.
+        ConfigError if a port is taken: told once, here, not by every worker again and again.
         """
         listen, admin = self._reloader.config.listen, self._reloader.config.admin
         self._stopping.listen()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reloader.ask)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         with ExitStack() as stack:
-            for host, port in ((listen.host, listen.port), (admin.host, admin.port)):
-                stack.enter_context(_reserved(host, port))
+            for name, section in (("listen", listen), ("admin", admin)):
+                with told_by(name, section.host, section.port):
+                    stack.enter_context(_reserved(section.host, section.port))
             directory, self._lock = stack.enter_context(scratch("regshim-metrics-"))
             self._accepted = directory / "config"
             self._write(self._reloader.config).replace(self._accepted)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.file_descriptors import allow, possible_with
+from proxy.process.file_descriptors import allow, possible_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
