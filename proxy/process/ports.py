@@ -16,6 +16,8 @@ def told_by(section: str, host: str, port: int) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"{section}.{_reason(error, host, port)}") from error
+    except UnicodeError as error:
+        raise ConfigError(f"{section}.host: {host!r} is no name of a host") from error
 
 
 def _reason(error: OSError, host: str, port: int) -> str:

@@ -44,6 +44,11 @@ async def test_told_by__no_such_name() -> None:
     assert "Errno" not in said
 
 
+async def test_told_by__no_name() -> None:
+    """What cannot be a name is not looked up at all."""
+    assert "admin.host: 'a..b' is no name of a host" == await told("a..b", 5001)
+
+
 @pytest.mark.parametrize(
     ("number", "said"),
     [
