@@ -102,8 +102,8 @@ async def check_store(cache: Cache, *, offline: bool = False) -> Finding | None:
         return Finding("store", works=False, found=str(error), advice=_NO_STORE)
     except StoreFailedError as error:
         cause = cause_of(error)
-        found, advice = (f": {cause.found}", f"{cause.advice} ") if cause else ("", "")
-        return Finding("store", works=False, found=f"{error}{found}", advice=advice + _NO_STORE)
+        advice = f"{cause.advice} {_NO_STORE}" if cause else _NO_STORE
+        return Finding("store", works=False, found=str(error), advice=advice)
 
 
 async def _store(cache: Cache, url: StoreUrl, *, offline: bool) -> Finding:

@@ -52,6 +52,7 @@ def result_of(work: Coroutine[Any, Any, _Result]) -> _Result:
     """
     import asyncio
 
+    from proxy.causes import cause_of
     from proxy.log import configure_for_command
     from proxy.process.event_loop import loop_factory
     from proxy.store.entries import StoreFailedError
@@ -60,8 +61,12 @@ def result_of(work: Coroutine[Any, Any, _Result]) -> _Result:
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(work)
-    except (ConfigError, RegistryError, StoreFailedError) as error:
+    except (ConfigError, RegistryError) as error:
         raise unusable(error) from None
+    except StoreFailedError as error:
+        cause = cause_of(error)
+        advice = f"; {cause.advice}" if cause else ""
+        raise unusable(ConfigError(f"cache.store: {error}{advice}")) from None
 
 
 def unusable(error: Exception) -> typer.Exit:

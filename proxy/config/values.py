@@ -90,7 +90,7 @@ def _read_bytes(text: str) -> Bytes:
 def _read_seconds(text: str) -> Seconds:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"expected a duration such as 10s, got {text!r}")
+        raise ValueError(f"expected a duration such as 10s, 12h or 30d, got {text!r}")
     seconds = float(match[1]) * _DURATION_UNITS[match[2]]
     if seconds > _LONGEST:
         raise ValueError(f"expected a duration of at most 36500d, got {text!r}")

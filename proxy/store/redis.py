@@ -17,6 +17,7 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import ReadOnlyError, ResponseError
 
+from proxy.causes import cause_of
 from proxy.store.entries import StoreFailedError
 
 PREFIX: Final = "regshim:"
@@ -176,14 +177,17 @@ async def failing(client: Client) -> AsyncIterator[None]:
     """Raise StoreFailedError in the place of whatever redis-py raises.
 
     Its own errors and the socket's, and what its parser makes of bytes that are no redis: that
-    has been ValueError, TypeError and RecursionError, and none of it is promised.
+    has been ValueError, TypeError and RecursionError, and none of it is promised. What they say
+    may have a key in it, or a user's name; their kind, and why nobody could connect, has not.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, ReadOnlyError):
             await _connect_anew(client)
-        raise StoreFailedError(f"redis: {type(error).__name__}") from error
+        cause = cause_of(error)
+        why = f": {cause.found}" if cause else ""
+        raise StoreFailedError(f"redis: {type(error).__name__}{why}") from error
 
 
 async def _connect_anew(client: Client) -> None:

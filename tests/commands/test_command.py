@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import socket
 import sys
@@ -116,11 +117,9 @@ def test_login_of__nobody() -> None:
     assert login_of(None, password_stdin=False) is None
 
 
-@pytest.mark.parametrize(
-    "error", [ConfigError("k: no"), UpstreamUnreachable("no"), StoreFailedError("no")]
-)
+@pytest.mark.parametrize("error", [ConfigError("k: no"), UpstreamUnreachable("no")])
 def test_result_of__cannot_begin(
-    capsys: pytest.CaptureFixture[str], error: ConfigError | RegistryError | StoreFailedError
+    capsys: pytest.CaptureFixture[str], error: ConfigError | RegistryError
 ) -> None:
     """What cannot be used ends the command with 2 and one line."""
 
@@ -128,6 +127,19 @@ def test_result_of__cannot_begin(
         raise error
 
     assert (2, f"regshim: {error}\n") == ended(capsys, lambda: result_of(work()))
+
+
+def test_result_of__store_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    """A store that fails is told by its key, with what to do where the network is the cause."""
+
+    async def work() -> None:
+        try:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+        except OSError as error:
+            raise StoreFailedError("redis: no") from error
+
+    said = "regshim: cache.store: redis: no; does it run, and is the port right?\n"
+    assert (2, said) == ended(capsys, lambda: result_of(work()))
 
 
 def test_result_of__logs_what_somebody_should_know(capsys: pytest.CaptureFixture[str]) -> None:
