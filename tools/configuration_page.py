@@ -39,6 +39,10 @@ export REGSHIM_UPSTREAM__URL=https://registry.example.com
 export REGSHIM_TRANSLATE__PLATFORM_FALLBACKS='{linux/amd64: [linux/386]}'
 ```
 
+An editor that knows JSON Schema completes the keys and marks wrong ones: `regshim config schema >
+regshim.schema.json`, and `# yaml-language-server: $schema=regshim.schema.json` as the first line of
+the file.
+
 Credentials are never in the file, only the names of files that hold them; the URL of a store is
 the one exception, and no message repeats it.
 
