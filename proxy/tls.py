@@ -162,7 +162,7 @@ def _load_pair(context: ssl.SSLContext, cert_file: Path, key_file: Path, *, name
         context.load_cert_chain(cert_file, key_file, password=_NO_PASSWORD)
     except ssl.SSLError as error:
         reason = error.reason or ""
-        if reason == "KEY_VALUES_MISMATCH":
+        if reason in _KEY_OF_ANOTHER:
             message = f"{key_name}: {key_file} is not the key of {cert_file}"
         elif reason.startswith(("EE_KEY", "CA_")):
             message = f"{cert_name}: {cert_file} is too weak: {reason.lower().replace('_', ' ')}"
@@ -170,6 +170,10 @@ def _load_pair(context: ssl.SSLContext, cert_file: Path, key_file: Path, *, name
             message = f"{key_name}: {key_file} holds no private key in PEM without a password"
         raise ConfigError(message) from error
     return certificate.not_valid_after_utc
+
+
+# The last one where the two are not even of the same kind, RSA and EC.
+_KEY_OF_ANOTHER: Final = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
 
 
 def _read(path: Path, name: str) -> bytes:

@@ -160,6 +160,7 @@ def test_show__not_before_it_is_told(authority: Authority, pair: Pair) -> None:
         ("key nonsense", "listen.tls.key_file: {key} holds no private key"),
         ("key encrypted", "listen.tls.key_file: {key} holds no private key in PEM without a pass"),
         ("key of another", "listen.tls.key_file: {key} is not the key of {cert}"),
+        ("key of another kind", "listen.tls.key_file: {key} is not the key of {cert}"),
         ("weak", "listen.tls.cert_file: {cert} is too weak: ee key too small"),
     ],
 )
@@ -178,6 +179,9 @@ def test_server__wrong_files_are_named(
             pair.key_file.write_text("-----BEGIN PRIVATE KEY-----")
         case "key of another":
             pair.key_file.write_bytes(authority.issue("other").key_file.read_bytes())
+        case "key of another kind":
+            other = authority.issue("other", key=rsa.generate_private_key(65537, 2048))
+            pair.key_file.write_bytes(other.key_file.read_bytes())
         case "weak":
             authority.issue("server", key=rsa.generate_private_key(65537, 1024))
         case "key encrypted":

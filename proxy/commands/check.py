@@ -72,15 +72,15 @@ async def _ping(config: Config, upstream: UpstreamRegistry) -> AsyncIterator[Fin
         stream = await upstream.open("GET", "/v2/", [])
         body = await stream.read(_LONGEST_REPLY, "reply to /v2/")
     except RegistryError as error:
-        yield _unreachable(error)
+        yield _unreachable(error, config.upstream.url)
         return
     status, version = stream.status, stream.headers.get(_VERSION)
     if status == 200 and version is None and not _is_json(body):
         found = "answers 200, but with something that is no registry's: neither JSON nor "
-        yield _no_registry(found + _VERSION)
+        yield _no_registry(found + _VERSION, config.upstream.url)
         return
     if status not in {200, 401, 403}:
-        yield _no_registry(f"answers {status}")
+        yield _no_registry(f"answers {status}", config.upstream.url)
         return
     yield Finding("upstream", works=True, found=f"answers {status}")
     yield Finding("API version", works=True, found=version or "not told; the proxy adds it")
@@ -97,23 +97,23 @@ async def _ping(config: Config, upstream: UpstreamRegistry) -> AsyncIterator[Fin
         yield Finding("authentication", works=True, found=f"{found}; the clients' own are used")
 
 
-def _unreachable(error: RegistryError) -> Finding:
+def _unreachable(error: RegistryError, url: str) -> Finding:
     cause = cause_of(error)
-    return Finding(
-        "upstream",
-        works=False,
-        found=f"{error.message}: {cause.found}" if cause else error.message,
-        advice=f"see upstream.url: {cause.advice}" if cause else "see upstream.url and ca_file",
-    )
+    if cause is not None:
+        advice = f"see upstream.url: {cause.advice}"
+    elif url.lower().startswith("https:"):
+        advice = "see upstream.url and ca_file: does this port speak TLS, and who signed for it?"
+    else:
+        advice = "see upstream.url: does this port want https?"
+    found = f"{error.message}: {cause.found}" if cause else error.message
+    return Finding("upstream", works=False, found=found, advice=advice)
 
 
-def _no_registry(found: str) -> Finding:
-    return Finding(
-        "upstream",
-        works=False,
-        found=found,
-        advice="a registry answers 200 or 401 to /v2/: are host and path in upstream.url right?",
-    )
+def _no_registry(found: str, url: str) -> Finding:
+    advice = "a registry answers 200 or 401 to /v2/: are host and path in upstream.url right?"
+    if url.rstrip("/").endswith("/v2"):
+        advice = "leave /v2 out of upstream.url: the proxy adds it"
+    return Finding("upstream", works=False, found=found, advice=advice)
 
 
 def _is_json(body: bytes) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.commands.check import check, check_upstream
+from tests.certificates import Authority
 from tests.images import make_image, make_schema1, push
 from tests.registry import BasicAuth, Registry, TokenAuth
 from tests.running import config_for
@@ -89,6 +90,23 @@ async def test_check_upstream__whatever_the_store_is(
     found = await services(registry.url, cache={"store": "redis://127.0.0.1:1/0"})
 
     assert "answers 200" == found["upstream"].found
+
+
+async def test_check_upstream__path_of_the_api(registry: Registry) -> None:
+    """Whoever gives the API's own path is told that the proxy adds it."""
+    found = await services(f"{registry.url}/v2/")
+
+    assert not found["upstream"].works
+    assert "leave /v2 out of upstream.url" in found["upstream"].advice
+
+
+async def test_check_upstream__https_asked_without(tmp_path: Path) -> None:
+    """A port that wants TLS is not told of a file of certificates, but of https."""
+    async with Registry(tls=Authority(tmp_path).issue("server").server_context()) as registry:
+        found = await services(registry.url.replace("https:", "http:"))
+
+    assert not found["upstream"].works
+    assert "does this port want https?" in found["upstream"].advice
 
 
 async def test_check_upstream__no_such_host() -> None:
