@@ -110,6 +110,7 @@ def _outer(*, string_commands: bool) -> st.SearchStrategy[list[tuple[bytes, byte
         "container": strings_or_null,
         "docker_version": strings,
         "os.version": strings,
+        "layer_id": strings_or_null,
         "Size": st.sampled_from((b"0", b"-1", b"9223372036854775807", b"null")),
         "throwaway": st.sampled_from((b"false", b"null")),
     }

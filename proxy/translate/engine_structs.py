@@ -114,6 +114,9 @@ _IMAGE: Final[Mapping[str, _Check]] = {
     "os.version": _string,
     "os.features": _strings,
     "size": _int64,
+    # Docker 1.9 alone: it keeps its own ids under these names.
+    "parent_id": _string,
+    "layer_id": _string,
     "throwaway": _boolean,
 }
 

@@ -71,6 +71,8 @@ V1_IMAGE: dict[str, object] = {
     "os.version": str,
     "os.features": STRINGS,
     "Size": int,
+    "parent_id": str,
+    "layer_id": str,
     "throwaway": bool,
 }
 

@@ -67,6 +67,8 @@ def test_check_top_entry__decodes(text: str) -> None:
         ('{"Size":true}', "Size .* got a boolean"),
         ('{"Size":' + "1" * 5000 + "}", "Size"),
         ('{"os.features":"a"}', "os.features"),
+        ('{"parent_id":1}', "parent_id .* a string, got a number"),
+        ('{"Layer_ID":["a"]}', "Layer_ID .* a string, got a list"),
         ('{"created":5}', "created .* RFC 3339 .*, got a number"),
         ('{"created":""}', "created"),
         ('{"created":"2024-01-02"}', r"created .* got a string \('2024-01-02'\)"),
