@@ -6,8 +6,16 @@ that takes the index chooses among them itself, by the same platform.
 
 from collections.abc import Collection
 
+import msgspec
+
 from proxy.answer import PullRequest
-from proxy.errors import NoPlatform, NotTranslatable, UpstreamInvalid
+from proxy.errors import (
+    DigestMismatch,
+    NoPlatform,
+    NotTranslatable,
+    UpstreamInvalid,
+    UpstreamTooLarge,
+)
 from proxy.manifest.image import ImageManifest
 from proxy.manifest.index import Index, is_image
 from proxy.manifest.parse import parse
@@ -46,24 +54,27 @@ async def _suiting(
     try:
         return select(told, platforms)
     except NoPlatform:
-        for image in told:
-            if image.platform is None and await _says_so(sources, request, image, platforms):
-                return image
+        pass  # some may tell it themselves, though the index does not
+    told = [await _asked(sources, request, image) for image in told]
+    try:
+        return select(told, platforms)
+    except NoPlatform:
         for other in images:
-            if is_foreign(other) and (other.platform is None or runs(other.platform, platforms)):
+            if is_foreign(other) and other.platform and runs(other.platform, platforms):
                 return other
         raise
 
 
-async def _says_so(
-    sources: Sources, request: PullRequest, image: Descriptor, platforms: tuple[Platform, ...]
-) -> bool:
-    """Tell whether an image whose entry has no platform says by itself that it runs here."""
+async def _asked(sources: Sources, request: PullRequest, image: Descriptor) -> Descriptor:
+    """Return an entry of an index with the platform that its image says it is for, if it does."""
+    if image.platform is not None:
+        return image
     try:
         stored = await sources.image(request, image)
-        return runs(await sources.platform(request, stored), platforms)
-    except (NotTranslatable, UpstreamInvalid):
-        return False
+        platform = await sources.platform(request, stored)
+    except (NotTranslatable, UpstreamInvalid, UpstreamTooLarge, DigestMismatch):
+        return image
+    return msgspec.structs.replace(image, platform=platform)
 
 
 def is_foreign(entry: Descriptor) -> bool:

@@ -69,8 +69,11 @@ async def test_pick__unknown_types_are_ignored(registry: Registry) -> None:
     image = make_image()
     foreign = entry(image, AMD64, mediaType="application/vnd.example+json")
     other = entry(make_image(architecture="arm64"), ARM64)
+    anywhere = entry(image, None, mediaType="application/vnd.example+json")
     async with sourcing(registry) as sources:
         picked = await pick(sources, request(), index_of(foreign, entry(image, AMD64)))
+        with pytest.raises(NoPlatform, match=r"there is: linux/arm64$"):
+            await pick(sources, request(), index_of(anywhere, other))
         for alone in (index_of(foreign), index_of(foreign, other)):
             with pytest.raises(Artifact, match=r"no image but of type 'application/vnd\.example"):
                 await pick(sources, request(), alone)
@@ -95,18 +98,39 @@ async def test_pick__type_that_tells_nothing(registry: Registry, media_type: str
     assert (MediaType.OCI_MANIFEST, image.manifest) == (picked.media_type, picked.body)
 
 
-async def test_pick__platform_that_only_the_image_tells(registry: Registry) -> None:
-    """Of entries without a platform the one is taken whose config blob names the client's."""
-    images = [make_image(architecture=name) for name in ("arm64", "amd64")]
+@pytest.mark.parametrize("told", [None, {"os": "", "architecture": ""}, {"architecture": "arm"}])
+async def test_pick__platform_that_only_the_image_tells(
+    registry: Registry, told: dict[str, str] | None
+) -> None:
+    """Of entries that tell no platform, or half a one, the image itself is asked: the best wins."""
+    platforms = ("arm64", None), ("arm", "v5"), ("arm", "v7")
+    images = [make_image(architecture=name, variant=variant) for name, variant in platforms]
     for image in images:
         await push(registry, "lib/app", None, image)
-    stored = index_of(*(entry(image, None) for image in images))
+    nobody_knows = entry(make_image(architecture="mips"), told)
+    stored = index_of(nobody_knows, *(entry(image, told) for image in images))
     async with sourcing(registry) as sources:
-        picked = await pick(sources, request(), stored)
-        with pytest.raises(NoPlatform, match="unknown"):
+        picked = await pick(sources, request(user_agent="x os/linux arch/arm"), stored)
+        with pytest.raises(NoPlatform) as refused:
             await pick(sources, request(user_agent="x os/linux arch/s390x"), stored)
 
-    assert images[1].digest == picked.digest
+    assert images[2].digest == picked.digest
+    assert "linux/arm/v7" == str(picked.platform)
+    assert refused.value.message.endswith(": linux/arm/v5, linux/arm/v7, linux/arm64, unknown")
+
+
+async def test_pick__alone_without_a_platform(registry: Registry) -> None:
+    """The only image of an index is the image, whoever asks, if the index does not say more."""
+    image = make_image()
+    async with sourcing(registry) as sources:
+        picked = await pick(
+            sources,
+            request(user_agent="x os/linux arch/s390x"),
+            index_of(entry(image, {"os": "", "architecture": ""})),
+        )
+
+    assert image.digest == picked.digest
+    assert 0 == registry.count()
 
 
 async def test_pick__schema1(registry: Registry) -> None:

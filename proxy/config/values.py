@@ -157,5 +157,5 @@ PATTERNS: Final[dict[type, str]] = {
     Url: r"^[Hh][Tt][Tt][Pp][Ss]?://[^?#\s]+$",
     StoreUrl: rf"^(?:{_STORE_URL.pattern})",
     TlsVersion: r"^1\.[0-3]$",
-    PlatformName: r"^[^/]+/[^/]+(?:/[^/]+)?$",
+    PlatformName: r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)?$",
 }

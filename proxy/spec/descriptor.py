@@ -4,11 +4,15 @@ Docker's manifest list uses the same shape, plus `platform.features`, which nobo
 which is kept as it came.
 """
 
+import re
 from typing import Annotated, Final
 
 import msgspec
 
 from proxy.spec.digest import DIGEST_PATTERN
+
+# Of a word that is empty nobody can tell what it runs on; Go writes one for what was never told.
+_Word = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Platform(
@@ -22,8 +26,8 @@ class Platform(
 ):
     """What a manifest of an index runs on."""
 
-    architecture: str
-    os: str
+    architecture: _Word
+    os: _Word
     os_version: str | None = None
     os_features: tuple[str, ...] | None = None
     variant: str | None = None
@@ -69,6 +73,8 @@ class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"
     data: str | None = None
 
 
+# Source: containerd `platforms/platforms.go`.
+_SPECIFIER: Final = re.compile(r"[A-Za-z0-9_.-]+")
 # Other names of an architecture → Go's, and the variant that they imply.
 _GO_NAMES: Final = {
     "i386": ("386", ""),
@@ -104,7 +110,7 @@ def parse_platform(text: str) -> Platform:
     ValueError if it names none.
     """
     parts = text.split("/")
-    if len(parts) not in {2, 3} or not all(parts):
+    if len(parts) not in {2, 3} or not all(map(_SPECIFIER.fullmatch, parts)):
         raise ValueError(f"expected os/architecture or os/architecture/variant, got {text!r}")
     os, architecture, *variant = parts
     return normalised(

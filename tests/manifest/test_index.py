@@ -84,6 +84,8 @@ def test_mended__entries_that_tell_less() -> None:
             whole | {"platform": platform, "artifactType": "c/d"},
             whole | {"platform": {"architecture": "arm64"}},
             whole | {"platform": "linux/arm64"},
+            whole | {"platform": {"architecture": "", "os": ""}},
+            whole | {"platform": {"architecture": "arm64", "os": ""}},
             {name: whole[name] for name in ("size", "digest")} | {"platform": platform},
             whole | {"mediaType": None},
         ]
@@ -91,10 +93,9 @@ def test_mended__entries_that_tell_less() -> None:
 
     read = view.manifests or ()
 
-    assert [Platform("arm64", "linux"), None, None, Platform("arm64", "linux"), None] == [
-        entry.platform for entry in read
-    ]
-    assert ["a/b", "a/b", "a/b", "", ""] == [entry.media_type for entry in read]
+    arm64 = Platform("arm64", "linux")
+    assert [arm64, None, None, None, None, arm64, None] == [entry.platform for entry in read]
+    assert [*["a/b"] * 5, "", ""] == [entry.media_type for entry in read]
     assert "c/d" == read[0].artifact_type
 
 

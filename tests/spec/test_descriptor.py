@@ -120,7 +120,10 @@ def test_platform__names_its_os_version() -> None:
     assert str(platform) == "windows/amd64 (10.0.17763)"
 
 
-@pytest.mark.parametrize("text", ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux//v7", "a/b/"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux//v7", "a/b/", "linux/ arm", "linux/arm\n"],
+)
 def test_parse_platform__refused(text: str) -> None:
     """Anything else is a ValueError that says what was expected."""
     with pytest.raises(ValueError, match="expected os/architecture"):
