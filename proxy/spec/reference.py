@@ -17,7 +17,8 @@ Tag = NewType("Tag", str)
 _COMPONENT: Final = r"[a-z0-9]++(?:(?:\.|__?|-++)[a-z0-9]++)*+"
 _REPOSITORY: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*+")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_REFERRERS_TAG: Final = re.compile(r"sha256-[0-9a-f]{64}(?:\..*)?")
+# Of a sha512 digest, too, the spec takes 64 characters.
+_REFERRERS_TAG: Final = re.compile(r"sha(?:256|512)-[0-9a-f]{64}(?:\..*)?")
 _LONGEST_NAME: Final = 255
 
 
@@ -44,7 +45,7 @@ def parse_reference(text: str) -> Tag | Digest:
 
 
 def is_referrers_tag(reference: str) -> bool:
-    """Tell whether a tag is of the referrers fallback schema (`sha256-<64 hex>[.suffix]`).
+    """Tell whether a tag is of the referrers fallback schema (`sha256-<64 hex>[.suffix]`, sha512).
 
     What stands behind it are signatures, attestations and indexes of them, made for tools
     and not for engines; translating it would break their digests.

@@ -101,10 +101,20 @@ def test_parse_reference__refused(tag: str) -> None:
 def test_is_referrers_tag__with_any_suffix(suffix: str) -> None:
     """The tags of the referrers fallback, with or without a suffix, are told from others."""
     assert is_referrers_tag(f"sha256-{HEX}{suffix}")
+    assert is_referrers_tag(f"sha512-{HEX}{suffix}")
 
 
 @pytest.mark.parametrize(
-    "tag", ["latest", f"sha256-{HEX[:-1]}", f"sha256-{HEX}0", f"v-sha256-{HEX}", f"sha256-{HEX}-x"]
+    "tag",
+    [
+        "latest",
+        f"sha256-{HEX[:-1]}",
+        f"sha256-{HEX}0",
+        f"v-sha256-{HEX}",
+        f"sha256-{HEX}-x",
+        f"sha384-{HEX}",
+        f"sha512-{HEX}{HEX}",
+    ],
 )
 def test_is_referrers_tag__others(tag: str) -> None:
     """A tag that only looks similar is an ordinary tag."""
