@@ -83,11 +83,17 @@ def engine_named(name: str) -> str:
 def user_agent_of(engine: str, architecture: str) -> str:
     """Return the User-Agent of an engine such as `docker/1.9.1`, as far as it matters here.
 
-    Only Docker tells its platform. A whole User-Agent that tells one keeps it.
+    Only Docker tells its platform. A whole User-Agent that tells one keeps it. RequestInvalid for
+    an architecture that none tells.
     """
-    if not engine.startswith("docker/") or platform_of(engine) is not None:
-        return engine
-    return f"{engine} os/linux arch/{architecture}"
+    host = f"os/linux arch/{architecture}"
+    if platform_of(host) is None:
+        raise RequestInvalid(
+            f"expected an architecture as engines tell it, such as arm64, got {architecture!r}; "
+            "engines tell neither an os with it nor a variant"
+        )
+    as_it_is = not engine.startswith("docker/") or platform_of(engine) is not None
+    return engine if as_it_is else f"{engine} {host}"
 
 
 def accept_of(engine: str) -> tuple[str, ...]:
@@ -101,7 +107,7 @@ def parse_image(image: str) -> tuple[Repository, Tag]:
         raise RequestInvalid("what is asked for by digest is never translated; name a tag")
     host, _, path = image.partition("/")
     if path and ":" in host:  # a host without a port may well be a part of the repository's name
-        raise RequestInvalid(f"name the image without its registry: {path}")
+        raise RequestInvalid(f"name the image without its registry: {path.lstrip('/')}")
     name, _, tag = image.partition(":")
     return parse_repository(name), Tag(parse_reference(tag or "latest"))
 

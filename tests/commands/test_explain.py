@@ -10,7 +10,7 @@ import pytest
 
 from proxy.commands.explain import accept_of, engine_named, explain, parse_image, user_agent_of
 from proxy.connecting import connected
-from proxy.errors import ConfigError, RegistryError
+from proxy.errors import ConfigError, RegistryError, RequestInvalid
 from proxy.metrics import Metrics
 from proxy.spec.media_types import MediaType
 from proxy.translate.client import Settings, engine_of
@@ -193,12 +193,20 @@ def test_parse_image__bad(image: str) -> None:
         parse_image(image)
 
 
-def test_parse_image__with_a_registry() -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1:5000/", "localhost:5000/", "docker://"])
+def test_parse_image__with_a_registry(host: str) -> None:
     """An image's name as `docker pull` takes it is told from one that the registry has."""
     with pytest.raises(RegistryError, match=r"without its registry: lib/app:1$"):
-        parse_image("127.0.0.1:5000/lib/app:1")
+        parse_image(f"{host}lib/app:1")
 
     assert ("quay.io/lib/app", "1") == parse_image("quay.io/lib/app:1")
+
+
+@pytest.mark.parametrize("architecture", ["", "arm/v7", "linux/arm64", "arm-64", "x" * 21])
+def test_user_agent_of__no_architecture(architecture: str) -> None:
+    """What would be taken for another platform, or for none, is refused."""
+    with pytest.raises(RequestInvalid, match="such as arm64, got "):
+        user_agent_of("docker/1.9.1", architecture)
 
 
 def test_parse_image__default_tag() -> None:
