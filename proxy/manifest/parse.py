@@ -44,7 +44,13 @@ def stored_type(content: bytes, content_type: str | None) -> MediaType | None:
     None if it is none of the types that this proxy reads (it may still be something that
     the client asked for). Never raises.
     """
-    return manifest_type(content_type) or sniff(content)
+    claimed = manifest_type(content_type)
+    if claimed is not None and not claimed.is_schema1:
+        return claimed
+    # Registries are known to call every schema 1 manifest unsigned; Docker 1.10 and later look
+    # for no signatures then, and say that the key is missing.
+    shown = sniff(content)
+    return shown if claimed is None or (shown is not None and shown.is_schema1) else claimed
 
 
 def sniff(content: bytes) -> MediaType | None:

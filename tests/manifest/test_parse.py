@@ -244,6 +244,17 @@ def test_stored_type__the_claim_goes_first() -> None:
     assert stored_type(content, None) is MediaType.SCHEMA2
 
 
+@pytest.mark.parametrize("claimed", [MediaType.SCHEMA1, MediaType.SCHEMA1_SIGNED])
+def test_stored_type__whether_it_is_signed(claimed: MediaType) -> None:
+    """Of schema 1 the document tells whether it is signed; what it is not, it does not become."""
+    signed, unsigned = make_schema1(), encode_schema1(schema1_document("a", "b", [b"x"]))
+
+    assert stored_type(signed.manifest, claimed) is MediaType.SCHEMA1_SIGNED
+    assert stored_type(unsigned, claimed) is MediaType.SCHEMA1
+    assert stored_type(make_image().manifest, claimed) is claimed
+    assert stored_type(b"<html>", claimed) is claimed
+
+
 def test_parse__index_with_an_entry_that_tells_less() -> None:
     """An entry without a media type, or with half a platform, spoils no index."""
     document = json.loads(make_index([make_image(), make_image(architecture="arm64")]).manifest)
