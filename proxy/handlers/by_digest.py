@@ -13,7 +13,6 @@ from proxy.flights import Flights
 from proxy.handlers.exchange import keep_as_is, send, to_share
 from proxy.handlers.passthrough import Passthrough
 from proxy.upstream.client import Document, UpstreamRegistry
-from proxy.upstream.stream import Stream
 
 
 class ByDigest:
@@ -53,13 +52,7 @@ class ByDigest:
     ) -> Document | None:
         """Return the reply; None for one that each client must be sent as it comes."""
         stream = await self._upstream.open(method, target, headers, follow=True)
-        if method != hdrs.METH_HEAD and _told_length(stream) > self._limit:
+        if method != hdrs.METH_HEAD and stream.told_length > self._limit:
             await stream.close()
             return None
         return await to_share(stream, self._limit)
-
-
-def _told_length(stream: Stream) -> int:
-    """Return how long a body is said to be, 0 if nothing is said."""
-    length = stream.headers.get(hdrs.CONTENT_LENGTH, "")
-    return int(length) if length.isdecimal() else 0

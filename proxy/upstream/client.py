@@ -17,7 +17,7 @@ from proxy.spec.digest import Digest, verify
 from proxy.spec.reference import Repository
 from proxy.tracing import NO_TRACING, Tracing
 from proxy.upstream.redirects import next_hop, not_of_host, origin_of
-from proxy.upstream.stream import Stream, told
+from proxy.upstream.stream import Stream, told, too_large
 
 Headers = Iterable[tuple[str, str]]
 Kind = Literal["manifest", "config", "blob", "token", "health", "other"]
@@ -71,10 +71,15 @@ class UpstreamRegistry:
         headers: Headers,
         query: str = "",
     ) -> Document:
-        """GET or HEAD a manifest; any status is a result, the body is bounded."""
+        """GET or HEAD a manifest; any status is a result, the body is bounded.
+
+        HEAD tells of a manifest that is too large what GET would: UpstreamTooLarge.
+        """
         target = f"/v2/{repository}/manifests/{reference}{query}"
         stream = await self.open(method, target, headers, follow=True, kind="manifest")
         body = await stream.read(self._manifest_limit, "manifest")
+        if method == "HEAD" and stream.told_length > self._manifest_limit:
+            raise too_large("manifest", self._manifest_limit)
         return Document(stream.status, stream.headers, body)
 
     async def blob(

@@ -84,6 +84,12 @@ class Stream:
         except httpx.HTTPError as error:
             raise told(error) from error
 
+    @property
+    def told_length(self) -> int:
+        """How long the body of a GET is said to be, 0 if nothing is said."""
+        length = self.headers.get("Content-Length", "")
+        return int(length) if length.isdecimal() else 0
+
     async def read(self, limit: int, what: str) -> bytes:
         """Return the whole body and close; UpstreamTooLarge past `limit` bytes.
 
@@ -94,7 +100,7 @@ class Stream:
         if whole is not None:
             await self.close()
             if len(whole) > limit:
-                raise _too_large(what, limit)
+                raise too_large(what, limit)
             return whole
         pieces: list[bytes] = []
         left = limit
@@ -103,7 +109,7 @@ class Stream:
                 async for piece in self:
                     left -= len(piece)
                     if left < 0:
-                        raise _too_large(what, limit)
+                        raise too_large(what, limit)
                     pieces.append(piece)
         except TimeoutError as error:
             raise UpstreamTimeout(f"the upstream's {what} did not come in time") from error
@@ -139,7 +145,8 @@ class Stream:
         return self
 
 
-def _too_large(what: str, limit: int) -> UpstreamTooLarge:
+def too_large(what: str, limit: int) -> UpstreamTooLarge:
+    """Return the error of a document that is longer than `limit` bytes."""
     return UpstreamTooLarge(f"the upstream's {what} is larger than {limit} bytes")
 
 

@@ -136,6 +136,18 @@ async def test_manifest__bounded(registry: Registry, status: int) -> None:
             await upstream.manifest("GET", APP, "1", [])
 
 
+@pytest.mark.parametrize("status", [200, 500])
+async def test_manifest__head_is_bounded_too(registry: Registry, status: int) -> None:
+    """HEAD of what GET would be refused for its length is refused as well."""
+    async with upstream_at(registry.url, limit=1000) as upstream:
+        registry.fault("HEAD", "/manifests/fits", status=status, body=bytes(1000))
+        registry.fault("HEAD", "/manifests/", status=status, body=bytes(1001))
+
+        assert (await upstream.manifest("HEAD", APP, "fits", [])).status == status
+        with pytest.raises(UpstreamTooLarge, match="manifest is larger than 1000 bytes"):
+            await upstream.manifest("HEAD", APP, "1", [])
+
+
 async def test_manifest__endless_is_not_read_to_the_end() -> None:
     """A body without end is left as soon as it is past the limit."""
     left = asyncio.Event()
