@@ -9,13 +9,7 @@ from collections.abc import Collection
 import msgspec
 
 from proxy.answer import PullRequest
-from proxy.errors import (
-    DigestMismatch,
-    NoPlatform,
-    NotTranslatable,
-    UpstreamInvalid,
-    UpstreamTooLarge,
-)
+from proxy.errors import OF_ONE_DOCUMENT, NoPlatform, NotTranslatable, UpstreamInvalid
 from proxy.manifest.image import ImageManifest
 from proxy.manifest.index import Index, is_image
 from proxy.manifest.parse import parse
@@ -72,7 +66,7 @@ async def _asked(sources: Sources, request: PullRequest, image: Descriptor) -> D
     try:
         stored = await sources.image(request, image)
         platform = await sources.platform(request, stored)
-    except (NotTranslatable, UpstreamInvalid, UpstreamTooLarge, DigestMismatch):
+    except (NotTranslatable, *OF_ONE_DOCUMENT):
         return image
     return msgspec.structs.replace(image, platform=platform)
 
@@ -114,7 +108,7 @@ async def check_own_image(
     """Raise ZstdLayer if the client is known not to unpack the image that it will take.
 
     `checked` are digests of images that were made for it. Nested indexes are not followed,
-    and what is missing is for the client to find out.
+    and what is missing, or not what it should be, is for the client to find out.
     """
     if not request.client.never_zstd:
         return
@@ -125,7 +119,7 @@ async def check_own_image(
             return
         body = stored.body or await sources.manifest(request, stored.digest)
         manifest = parse(body, stored.media_type)
-    except (NoPlatform, UpstreamInvalid):
+    except (NoPlatform, *OF_ONE_DOCUMENT):
         return
     if isinstance(manifest, ImageManifest):
         check_stored(manifest)

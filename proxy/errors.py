@@ -35,7 +35,7 @@ The tree (status, code):
 MANIFEST_UNKNOWN, 401 or any 5xx they try the v1 protocol and print "image not found".
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class ConfigError(Exception):
@@ -212,3 +212,7 @@ class Overloaded(RegistryError):
     """The proxy has as much to do as it may; the client should come again."""
 
     code, status = "TOOMANYREQUESTS", 503
+
+
+OF_ONE_DOCUMENT: Final = (UpstreamInvalid, UpstreamTooLarge, DigestMismatch)
+"""What is wrong with one document, where all others of the same upstream may be well."""

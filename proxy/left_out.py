@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from proxy.errors import (
+    OF_ONE_DOCUMENT,
     NoPlatform,
     NoTranslation,
     NotTranslatable,
     RegistryError,
-    UpstreamInvalid,
 )
 from proxy.manifest.index import Index
 from proxy.manifest.parse import parse
@@ -23,18 +23,18 @@ from proxy.translate.platforms import runs, select
 _UNKNOWN: Final = Platform("unknown", "unknown")
 # What is kept names an error; whatever else it may name is read as the first of them.
 _ERRORS: Final[dict[str, type[RegistryError]]] = {
-    error.__name__: error for error in (*NotTranslatable.__subclasses__(), UpstreamInvalid)
+    error.__name__: error for error in (*NotTranslatable.__subclasses__(), *OF_ONE_DOCUMENT)
 }
 
 
-def leave_out(platform: Platform | None, error: NotTranslatable | UpstreamInvalid) -> LeftOut:
+def leave_out(platform: Platform | None, error: RegistryError) -> LeftOut:
     """Return the note of an image that is left out because of `error`."""
     return LeftOut(platform or _UNKNOWN, error.message, type(error).__name__)
 
 
 def is_for_good(image: LeftOut) -> bool:
     """Tell whether an image is left out for what it is, not for what the upstream lacks today."""
-    return image.error != UpstreamInvalid.__name__
+    return image.error not in {error.__name__ for error in OF_ONE_DOCUMENT}
 
 
 def refusal(left_out: Sequence[LeftOut], platforms: Sequence[Platform]) -> RegistryError:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from proxy.answer import PullRequest
-from proxy.errors import NoTranslation, NotTranslatable, UpstreamInvalid
+from proxy.errors import OF_ONE_DOCUMENT, NoTranslation, NotTranslatable
 from proxy.flights import Flights
 from proxy.left_out import is_for_good, leave_out, refusal
 from proxy.manifest.image import ImageManifest
@@ -163,7 +163,7 @@ class Translator:
         try:
             stored = await self._sources.image(request, image)
             return await self._child(request, stored, image.size, target)
-        except (NotTranslatable, UpstreamInvalid) as error:
+        except (NotTranslatable, *OF_ONE_DOCUMENT) as error:
             request.note(f"leave out {image.platform or image.digest}: {error.message}")
             return leave_out(image.platform, error)
 

@@ -226,6 +226,18 @@ async def test_check_own_image__not_there(registry: Registry) -> None:
     assert 1 == registry.count()
 
 
+async def test_check_own_image__not_what_it_should_be(registry: Registry) -> None:
+    """An image that comes with another digest is for the client to find out, too."""
+    image = make_image(compression="zstd")
+    await push(registry, "lib/app", None, image)
+    registry.fault("GET", f"/manifests/{image.digest}", corrupt=True)
+    async with sourcing(registry) as sources:
+        asked = request("everything", user_agent=OLD.format("amd64"))
+        await check_own_image(sources, asked, parsed(index_of(entry(image, AMD64))))
+
+    assert 1 == registry.count()
+
+
 @pytest.mark.parametrize(
     ("media_type", "expected"),
     [

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.errors import NoTranslation, NotTranslatable, RegistryError, UpstreamInvalid, ZstdLayer
+from proxy.errors import (
+    OF_ONE_DOCUMENT,
+    NoTranslation,
+    NotTranslatable,
+    RegistryError,
+    ZstdLayer,
+)
 from proxy.left_out import is_for_good, leave_out, must_suit, refusal
 from proxy.spec.descriptor import Platform, parse_platform
 from proxy.spec.digest import digest_of
@@ -51,8 +57,8 @@ def test_must_suit__another_image_will_do() -> None:
     must_suit(translated_list(ZSTD), (ARM, AMD64))
 
 
-@pytest.mark.parametrize("error", [*NotTranslatable.__subclasses__(), UpstreamInvalid])
-def test_refusal__keeps_its_class(error: type[NotTranslatable]) -> None:
+@pytest.mark.parametrize("error", [*NotTranslatable.__subclasses__(), *OF_ONE_DOCUMENT])
+def test_refusal__keeps_its_class(error: type[RegistryError]) -> None:
     """Whatever an image was left out for is what its client is told."""
     told = refusal([ZSTD, leave_out(AMD64, error("so it is"))], (AMD64,))
 
@@ -79,4 +85,5 @@ def test_refusal__the_first_if_none_is_theirs(
 def test_is_for_good__what_the_upstream_lacks() -> None:
     """An image that the upstream cannot give may be there tomorrow; one with zstd layers stays."""
     assert is_for_good(ZSTD)
-    assert not is_for_good(leave_out(ARM, UpstreamInvalid("gone")))
+    for error in OF_ONE_DOCUMENT:
+        assert not is_for_good(leave_out(ARM, error("gone")))

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import pytest
 
-from proxy.errors import Artifact, NoTranslation, RegistryError, UpstreamInvalid, ZstdLayer
+from proxy.errors import (
+    Artifact,
+    DigestMismatch,
+    NoTranslation,
+    RegistryError,
+    UpstreamInvalid,
+    UpstreamTooLarge,
+    ZstdLayer,
+)
 from proxy.spec.digest import Digest
 from proxy.spec.media_types import MediaType
 from proxy.translate.client import RULES, Rule, Settings
@@ -182,6 +190,30 @@ async def test_by_tag__missing_image(registry: Registry) -> None:
         healed = await puller.by_tag(old("schema2", DOCKER17, "arm64"), TAG)
 
     assert "the image for linux/arm64: the upstream has this manifest, but not" in words
+    assert (1, 2) == (len(listed(lacking)), len(listed(healed)))
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "error"),
+    [
+        ({"corrupt": True}, DigestMismatch),
+        ({"status": 200, "body": b" " * (5 << 20)}, UpstreamTooLarge),
+    ],
+)
+async def test_by_tag__image_that_is_not_sent_as_it_should(
+    registry: Registry, spoiled: dict[str, Any], error: type[RegistryError]
+) -> None:
+    """What is wrong with one image is told to who takes it, as long as it is wrong."""
+    images = [make_image(), make_image(architecture="arm64")]
+    await push(registry, "lib/app", TAG, make_index(images))
+    fault = registry.fault("GET", f"/manifests/{images[1].digest}", **spoiled)
+    mine, other = old("schema2", DOCKER17, "arm64"), old("schema2", DOCKER17)
+    async with pulling(registry) as puller:
+        lacking = await puller.by_tag(other, TAG)
+        await refused(puller, mine, error)
+        registry.faults.remove(fault)
+        healed = await puller.by_tag(mine, TAG)
+
     assert (1, 2) == (len(listed(lacking)), len(listed(healed)))
 
 
