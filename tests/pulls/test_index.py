@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tests.peers import Peer
 
 CLIENTS_PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
-INDEXES = {MediaType.OCI_INDEX, MediaType.DOCKER_LIST}
 
 
 def windows(version: str) -> Image:
