@@ -38,11 +38,17 @@ def config_of(config_file: Path) -> Config:
 
 
 def login_of(username: str | None, *, password_stdin: bool) -> Read | None:
-    """Return the credentials that were given in the options, None if there is no user name."""
+    """Return the credentials that were given in the options, None if there is no user name.
+
+    BadParameter for a password without one: nobody would be logged in with it.
+    """
     from proxy.upstream.credentials import given
 
-    password = sys.stdin.readline().rstrip("\n") if password_stdin else ""
-    return None if username is None else given(username, password)
+    if username is None:
+        if password_stdin:
+            raise typer.BadParameter("--password-stdin needs --username")
+        return None
+    return given(username, sys.stdin.readline().rstrip("\r\n") if password_stdin else "")
 
 
 def result_of(work: Coroutine[Any, Any, _Result]) -> _Result:

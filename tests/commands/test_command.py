@@ -103,7 +103,7 @@ def test_login_of__user_name_and_a_line(
     monkeypatch: pytest.MonkeyPatch, password_stdin: bool, expected: tuple[str, str]
 ) -> None:
     """A login is a user name, with the first line of standard input if that is asked for."""
-    monkeypatch.setattr(sys, "stdin", io.StringIO("p: 1\nmore\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("p: 1\r\nmore\n"))
     read = login_of("u", password_stdin=password_stdin)
     assert read is not None
     credentials = result_of(read())
@@ -115,6 +115,12 @@ def test_login_of__user_name_and_a_line(
 def test_login_of__nobody() -> None:
     """Without a user name it is as the config has it."""
     assert login_of(None, password_stdin=False) is None
+
+
+def test_login_of__password_of_nobody() -> None:
+    """A password without a user name is not passed over: it was meant to be used."""
+    with pytest.raises(typer.BadParameter, match="needs --username"):
+        login_of(None, password_stdin=True)
 
 
 @pytest.mark.parametrize("error", [ConfigError("k: no"), UpstreamUnreachable("no")])
