@@ -1,11 +1,14 @@
 """Connections of aiohttp's client that an upstream cannot talk out of step.
 
 One request, one reply: a connection on which anything came that nobody asked for is not used
-again, and interim replies (1xx) have a number beside the time that deadline.py gives them.
+again, and interim replies (1xx) have a number beside the time that deadline.py gives them. Nor is
+one used for ever: a name is looked up when a connection is opened, and may lead elsewhere since.
 """
 
+import asyncio
 import ssl
 from functools import partial
+from time import monotonic
 from typing import Any, Final, Literal
 
 import aiohttp
@@ -28,16 +31,19 @@ MOST_OF_A_FIELD: Final = 64 << 10
 MOST_INTERIM: Final = 32
 _SWITCHING: Final = 101
 _END_OF_HEAD: Final = b"\r\n\r\n"
+_LIFETIME_SECONDS: Final = 300.0
 
 
 class Connector(aiohttp.TCPConnector):
-    """Opens connections, and gives back none on which something came while it was idle.
+    """Opens connections, and gives back none that is old or on which something came while idle.
 
     aiohttp would take it for the reply to the next request: a 408 that a balancer sends before it
     closes, the rest of a body whose length was told too short, a second reply. It has no setting
     for either, so this leans on two of its private names; the tests tell when they change.
+    `lifetime` is seconds: no request begins on a connection that was opened before.
     """
 
+    lifetime = _LIFETIME_SECONDS
     _last: tuple[str, bytes, ConnectionKey] | None = None
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401  those of TCPConnector
@@ -70,7 +76,12 @@ class Connector(aiohttp.TCPConnector):
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
         while (connection := await super()._get(key, traces)) is not None:
-            if connection.protocol is not None and not connection.protocol.should_close:
+            protocol = connection.protocol
+            if (
+                isinstance(protocol, _Handler)
+                and not protocol.should_close
+                and monotonic() - protocol.opened < self.lifetime
+            ):
                 return connection
             connection.close()
         return None
@@ -93,6 +104,10 @@ class _Handler(ResponseHandler):
     _awaits_head = False
     _end_of_last = b""  # of what came of the head: its end may come in two reads
     _body: StreamReader | None = None
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.opened = monotonic()
 
     def set_response_params(self, **settings: Any) -> None:  # noqa: ANN401  aiohttp's own
         """Begin with the reply to another request."""

@@ -137,6 +137,25 @@ async def test_reply__whose_chunks_break_off(
     assert b"abc" == first
 
 
+@pytest.mark.parametrize(("lifetime", "expected"), [(60.0, 1), (0.0, 3)])
+async def test_connection__not_used_for_ever(
+    transport: AiohttpTransport, lifetime: float, expected: int
+) -> None:
+    """A name that leads elsewhere since is followed, though the upstream keeps what is open."""
+
+    async def talk(connection: Connection) -> None:
+        while True:
+            await connection.request()
+            await connection.send(OK)
+
+    transport._connector.lifetime = lifetime
+    async with raw_server(talk) as server:
+        for _ in range(3):
+            await body_of(await transport.handle_async_request(request("GET", server.url)))
+
+    assert expected == server.connections
+
+
 async def test_interim__as_many_as_anybody_needs(transport: AiohttpTransport) -> None:
     """Interim replies are passed over, for each request anew."""
 
