@@ -27,6 +27,8 @@ from proxy.errors import ConfigError
 if TYPE_CHECKING:
     from proxy.commands.explain import Explanation
 
+_SAMPLE_PORT: Final = 5000
+
 main: Final = typer.Typer(
     name="regshim",
     help="Let old container clients pull from a modern OCI registry.",
@@ -66,7 +68,7 @@ def serve_command(
     config_file: options.ConfigFileOrSample = None,
     *,
     sample: options.Sample = False,
-    port: options.SamplePort = 5000,
+    port: options.SamplePort = _SAMPLE_PORT,
 ) -> None:
     """Serve until stopped.
 
@@ -79,6 +81,8 @@ def serve_command(
     if config_file is None:
         _serve_sample(port)
         return
+    if port != _SAMPLE_PORT:
+        raise typer.BadParameter("--port is that of --sample; a configuration has listen.port")
     hold_back()
     # -P: whatever lies in the current directory is not what is meant.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "proxy.process.server", str(config_file)])  # noqa: S606  no shell is wanted

@@ -178,6 +178,15 @@ def test_serve__a_config_or_the_sample(arguments: list[str]) -> None:
     assert "give either --config FILE or --sample\n" in result.stderr
 
 
+async def test_serve__port_of_a_config(config: Path) -> None:
+    """A port beside a config is not passed over: the config says where to listen."""
+    options = ("-c", str(config), "--port", "6000")
+    result = await run(PYTHON, "-m", "proxy", "serve", *options)
+
+    assert 2 == result.returncode
+    assert "a configuration has listen.port\n" in result.stderr
+
+
 @pytest.mark.parametrize(
     "command",
     [["explain", "a:b"], ["check"], ["warm", "a:b"], ["inventory"], ["key", "show"]],

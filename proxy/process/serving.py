@@ -159,7 +159,7 @@ def _watched(supervised_by: int | None, stop: asyncio.Event) -> Iterator[None]:
         loop.remove_reader(supervised_by)
 
 
-async def serve_sample(tell: Callable[[str], None], *, port: int = 5000) -> None:
+async def serve_sample(tell: Callable[[str], None], *, port: int) -> None:
     """Serve in front of the sample registry; `tell` is given the lines that show what to do.
 
     The admin port is the next one, or any where something else has that.
