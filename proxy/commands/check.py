@@ -8,7 +8,7 @@ import msgspec
 from proxy.answer import PullRequest
 from proxy.causes import cause_of
 from proxy.commands.check_files import check_files, check_store
-from proxy.commands.explain import parse_image
+from proxy.commands.explain import parse_image, refused_with
 from proxy.commands.findings import Finding
 from proxy.config.client_rules import client_settings
 from proxy.config.config import Cache, Config
@@ -134,7 +134,7 @@ async def _check_image(config: Config, upstream: UpstreamRegistry, image: str) -
     except RegistryError as error:
         return Finding(image, works=False, found=error.message, advice=advice)
     if document.status != 200:
-        found = f"the upstream answers {document.status}"
+        found = refused_with(document.status, document.body)
         return Finding(image, works=False, found=found, advice=advice)
     stored = stored_type(document.body, document.headers.get("Content-Type"))
     found = f"stored is {stored.words}" if stored else "stored is no image"

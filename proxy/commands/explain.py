@@ -112,6 +112,25 @@ def parse_image(image: str) -> tuple[Repository, Tag]:
     return parse_repository(name), Tag(parse_reference(tag or "latest"))
 
 
+class _Error(msgspec.Struct):
+    code: str = ""
+    message: str = ""
+
+
+class _Errors(msgspec.Struct):
+    errors: list[_Error]
+
+
+def refused_with(status: int, body: bytes) -> str:
+    """Return how the upstream refused, with its own words where they are a registry's."""
+    told = f"the upstream answers {status}"
+    try:
+        error = msgspec.json.decode(body, type=_Errors).errors[0]
+    except (msgspec.DecodeError, RecursionError, IndexError):
+        return told
+    return f"{told}: {error.code}: {error.message}".removesuffix(": ")
+
+
 async def explain(
     puller: Puller,
     settings: Settings,
@@ -146,7 +165,7 @@ async def explain(
         )
     served = answer.manifest
     if served is None:
-        told = None if answer.status == 200 else f"the upstream answers {answer.status}"
+        told = None if answer.status == 200 else refused_with(answer.status, answer.body)
         return msgspec.structs.replace(
             result, steps=tuple(steps), status=answer.status, size=len(answer.body), refusal=told
         )

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.commands.explain import accept_of, engine_named, explain, parse_image, user_agent_of
+from proxy.commands.explain import (
+    accept_of,
+    engine_named,
+    explain,
+    parse_image,
+    refused_with,
+    user_agent_of,
+)
 from proxy.connecting import connected
 from proxy.errors import ConfigError, RegistryError, RequestInvalid
 from proxy.metrics import Metrics
@@ -131,7 +138,8 @@ async def test_explain__basic_credentials() -> None:
                 answers.append(told)
     refused, allowed = answers
 
-    assert (401, "the upstream answers 401") == (refused.status, refused.refusal)
+    said = "the upstream answers 401: UNAUTHORIZED: authentication required"
+    assert (401, said) == (refused.status, refused.refusal)
     assert 200 == allowed.status
 
 
@@ -168,6 +176,22 @@ def test_engine_named__unknown(name: str) -> None:
     """What is no engine is refused, with what is known."""
     with pytest.raises(ConfigError, match=r"docker-VERSION .*, containerd,"):
         engine_named(name)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"errors":[{"code":"NAME_UNKNOWN","message":"no such"}]}', ": NAME_UNKNOWN: no such"),
+        (b'{"errors":[{"code":"DENIED"}]}', ": DENIED"),
+        (b'{"errors":[]}', ""),
+        (b'{"errors":[{"code":1}]}', ""),
+        (b"<html>", ""),
+        (b"[" * 100_000, ""),
+    ],
+)
+def test_refused_with__the_words_of_a_registry(body: bytes, words: str) -> None:
+    """What the upstream says is told if it is a registry's error; of a page the status alone."""
+    assert f"the upstream answers 404{words}" == refused_with(404, body)
 
 
 def test_user_agent_of__tells_one_platform() -> None:
