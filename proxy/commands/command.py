@@ -40,7 +40,8 @@ def config_of(config_file: Path) -> Config:
 def login_of(username: str | None, *, password_stdin: bool) -> Read | None:
     """Return the credentials that were given in the options, None if there is no user name.
 
-    BadParameter for a password without one: nobody would be logged in with it.
+    Without `password_stdin` the password is asked for on the terminal. BadParameter for half a
+    login: nobody would be logged in with it.
     """
     from proxy.upstream.credentials import given
 
@@ -48,7 +49,11 @@ def login_of(username: str | None, *, password_stdin: bool) -> Read | None:
         if password_stdin:
             raise typer.BadParameter("--password-stdin needs --username")
         return None
-    return given(username, sys.stdin.readline().rstrip("\r\n") if password_stdin else "")
+    if password_stdin:
+        return given(username, sys.stdin.readline().rstrip("\r\n"))
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("--username needs --password-stdin where there is no terminal")
+    return given(username, typer.prompt("Password", hide_input=True, err=True))
 
 
 def result_of(work: Coroutine[Any, Any, _Result]) -> _Result:

@@ -58,7 +58,10 @@ Username = Annotated[
     ),
 ]
 PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    bool,
+    typer.Option(
+        "--password-stdin", help="Read the password from standard input; else it is asked for."
+    ),
 ]
 
 Offline = Annotated[

@@ -21,6 +21,7 @@ from proxy.config.reading import parse
 from proxy.errors import ConfigError, RegistryError, UpstreamUnreachable
 from proxy.store.entries import StoreFailedError
 from tests.configs import MINIMAL
+from tests.terminal import run_on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,31 +97,41 @@ def test_config_of__wrong_environment(
     assert said.startswith(f"regshim: {file}: listen.port: ")
 
 
-@pytest.mark.parametrize(
-    ("password_stdin", "expected"), [(False, ("u", "")), (True, ("u", "p: 1"))]
-)
-def test_login_of__user_name_and_a_line(
-    monkeypatch: pytest.MonkeyPatch, password_stdin: bool, expected: tuple[str, str]
-) -> None:
-    """A login is a user name, with the first line of standard input if that is asked for."""
+def test_login_of__user_name_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A login is a user name, with the first line of standard input."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("p: 1\r\nmore\n"))
-    read = login_of("u", password_stdin=password_stdin)
+    read = login_of("u", password_stdin=True)
     assert read is not None
     credentials = result_of(read())
 
     assert credentials is not None
-    assert expected == (credentials.username, credentials.password)
+    assert ("u", "p: 1") == (credentials.username, credentials.password)
+
+
+@pytest.mark.parametrize(("username", "password_stdin"), [("u", False), (None, True)])
+def test_login_of__half(
+    monkeypatch: pytest.MonkeyPatch, username: str | None, password_stdin: bool
+) -> None:
+    """A user name without a password, or one without the other, is no login as nobody."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    with pytest.raises(typer.BadParameter, match="--username"):
+        login_of(username, password_stdin=password_stdin)
+
+
+def test_login_of__asks_on_a_terminal() -> None:
+    """On a terminal the password is asked for, and not shown."""
+    program = (
+        "import asyncio; from proxy.commands.command import login_of; "
+        "read = login_of('u', password_stdin=False); print(len(asyncio.run(read()).password))"
+    )
+    code, shown = run_on_terminal("-c", program, columns=80, answer=("Password: ", "planted\n"))
+
+    assert (0, "Password: \n7") == (code, shown.strip())
 
 
 def test_login_of__nobody() -> None:
     """Without a user name it is as the config has it."""
     assert login_of(None, password_stdin=False) is None
-
-
-def test_login_of__password_of_nobody() -> None:
-    """A password without a user name is not passed over: it was meant to be used."""
-    with pytest.raises(typer.BadParameter, match="needs --username"):
-        login_of(None, password_stdin=True)
 
 
 @pytest.mark.parametrize("error", [ConfigError("k: no"), UpstreamUnreachable("no")])
