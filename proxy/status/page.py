@@ -111,6 +111,7 @@ def _environment() -> "jinja2.Environment":
     )
     environment.filters |= {
         "ago": _ago,
+        "span": _span,
         "bars": bars,
         "iso": report.moment,
         "moment": _moment,
@@ -151,11 +152,15 @@ def _moment(seconds: float) -> str:
 
 def _ago(seconds: float, now: float) -> str:
     """Return how long ago something was, in the largest unit."""
-    for size, word in _UNITS:
-        count = int((now - seconds) // size)
-        if count > 0:
-            return f"{count} {word}{'' if count == 1 else 's'} ago"
-    return "just now"
+    lasting = now - seconds
+    return f"{_span(lasting)} ago" if lasting >= 60 else "just now"
+
+
+def _span(seconds: float) -> str:
+    """Return how long something lasts, in the largest unit: `90 days`."""
+    size, word = next((unit for unit in _UNITS if seconds >= unit[0]), (1, "second"))
+    count = int(seconds // size)
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _way(way: str) -> str:

@@ -64,6 +64,7 @@ def test_page__one_client_counts_once() -> None:
     [
         ({"entries": ()}, "Nobody is on the list."),
         ({"entries": ()}, "none is left of the 90 days before"),
+        ({"entries": (), "retention": 3600.0}, "translation has been seen for 1 hour."),
         ({"entries": (), "durable": False}, "since this process started, 2 hours ago ."),
         ({"durable": False}, "The list is kept in the memory of the process"),
         ({"whole": False}, "The durable store does not answer"),
