@@ -17,7 +17,7 @@ from proxy.spec.digest import Digest, verify
 from proxy.spec.reference import Repository
 from proxy.tracing import NO_TRACING, Tracing
 from proxy.upstream.redirects import next_hop, not_of_host, origin_of
-from proxy.upstream.stream import Stream, told, too_large
+from proxy.upstream.stream import Stream, registry_error, too_large
 
 Headers = Iterable[tuple[str, str]]
 Kind = Literal["manifest", "config", "blob", "token", "health", "other"]
@@ -220,7 +220,7 @@ class UpstreamRegistry:
                 stream = Stream(await self._transport.handle_async_request(request))
                 status = stream.status
             except httpx.HTTPError as error:
-                raise told(error) from error
+                raise registry_error(error) from error
             finally:
                 span.answered(status)
                 self._observe(kind, status, monotonic() - began)

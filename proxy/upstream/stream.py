@@ -12,6 +12,7 @@ import httpx
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.errors import (
+    UpstreamError,
     UpstreamInvalid,
     UpstreamTimeout,
     UpstreamTooLarge,
@@ -54,7 +55,7 @@ class Stream:
                     self._verification.add(piece)
                 yield piece
         except httpx.HTTPError as error:
-            raise told(error) from error
+            raise registry_error(error) from error
         if self._verification is not None:
             self._verification.end()
 
@@ -82,7 +83,7 @@ class Stream:
         try:
             return splice is not None and bool(await splice(client, left, moved))
         except httpx.HTTPError as error:
-            raise told(error) from error
+            raise registry_error(error) from error
 
     @property
     def told_length(self) -> int:
@@ -150,7 +151,7 @@ def too_large(what: str, limit: int) -> UpstreamTooLarge:
     return UpstreamTooLarge(f"the upstream's {what} is larger than {limit} bytes")
 
 
-def told(error: httpx.HTTPError) -> UpstreamUnreachable | UpstreamTimeout | UpstreamInvalid:
+def registry_error(error: httpx.HTTPError) -> UpstreamError:
     """Return our error for httpx's; its text names hosts and ports, never headers."""
     if isinstance(error, httpx.TimeoutException):
         kind = "connection" if isinstance(error, httpx.ConnectTimeout) else "reply"

@@ -15,7 +15,7 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.upstream.failures import AddressError, TlsError
-from proxy.upstream.stream import Stream, told
+from proxy.upstream.stream import Stream, registry_error
 from tests.upstream.test_client import APP, upstream_at
 
 if TYPE_CHECKING:
@@ -135,9 +135,11 @@ def test_headers__controls() -> None:
         (AddressError("loopback", REQUEST), UpstreamInvalid, "registry.example.com"),
     ],
 )
-def test_told__in_our_words(error: httpx.HTTPError, ours: type[UpstreamError], words: str) -> None:
+def test_registry_error__in_our_words(
+    error: httpx.HTTPError, ours: type[UpstreamError], words: str
+) -> None:
     """Each of httpx's errors is one of ours that says what happened."""
-    mine = told(error)
+    mine = registry_error(error)
 
     assert ours is type(mine)
     assert words in mine.message
