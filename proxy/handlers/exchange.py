@@ -63,9 +63,8 @@ _BODYLESS: Final = frozenset({204, 304})
 _SMALL: Final = 64 << 10  # bytes of a body that are written at once
 _LINK_TARGET: Final = re.compile(r"<([^<>]*)>")
 _MOST_LINKS: Final = 64  # a registry sends one: the next page
-
-
 CLIENT_LEFT: Final = 499
+"""The status, nginx's, of a request whose client did not wait for one."""
 
 
 class Access(msgspec.Struct):
@@ -88,8 +87,6 @@ REPLY: Final = web.RequestKey("reply", web.StreamResponse)
 HOLDER: Final = web.RequestKey("holder", str)
 # Names of request headers, in lower case, that were for this proxy and end here.
 NOT_FORWARDED: Final[web.RequestKey[frozenset[str]]] = web.RequestKey("not_forwarded", frozenset)
-
-
 _ADDED: Final = web.RequestKey("added", tuple)
 
 
