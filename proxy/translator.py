@@ -28,7 +28,7 @@ from proxy.translate.layers import check_image
 from proxy.translate.to_schema1 import to_schema1
 from proxy.translate.translated import TranslatedManifest
 
-_AT_ONCE: Final = 256 << 10  # bytes of a config blob that are no wait for others
+_AT_ONCE: Final = 64 << 10  # bytes of a config blob that are no wait for others
 _OF_ONE_INDEX: Final = 8  # images that are fetched at once
 CHILDREN_AT_ONCE: Final = 256
 """Images of all indexes that are fetched at once, each on a connection of its own."""
@@ -45,7 +45,7 @@ class Translator:
         self._key = key
         self._flights: Flights[Translation | tuple[LeftOut, ...]] = Flights()
         self._children = asyncio.Semaphore(children)
-        # One: each may need forty times the memory of its config blob.
+        # One: each may need fifty times the memory of its config blob.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="translate")
 
     async def known(self, key: TranslationKey) -> Translation | None:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.manifest.gojson_reader import (
+    MAX_CONTAINERS,
     MAX_DEPTH,
     MAX_MEMBERS,
     MAX_VALUES,
@@ -129,7 +130,7 @@ def test_read_object__bounds_members() -> None:
 
 
 def test_read_object__bounds_values() -> None:
-    """65,536 values, and as many strings, are read, one more is not; names are strings too."""
+    """262,144 values, and as many strings, are read, one more is not; names are strings too."""
 
     def numbers(count: int) -> bytes:
         return b'{"a":[' + b"1," * (count - 1) + b"1]}"
@@ -140,8 +141,27 @@ def test_read_object__bounds_values() -> None:
     for content in (numbers(MAX_VALUES), strings(MAX_VALUES)):
         assert len(read_object(content)) == 1
     for content, what in ((numbers(MAX_VALUES + 1), "values"), (strings(MAX_VALUES + 1), "string")):
-        with pytest.raises(InvalidJSON, match=f"more than 65536 {what}"):
+        with pytest.raises(InvalidJSON, match=f"more than 262144 {what}"):
             read_object(content)
+
+
+@pytest.mark.parametrize("empty", [b"[]", b"{}"])
+def test_read_object__bounds_containers(empty: bytes) -> None:
+    """262,144 objects and lists are read, the outermost among them; one more is not."""
+
+    def containers(count: int) -> bytes:
+        return b'{"a":[' + b",".join([empty] * (count - 2)) + b"]}"
+
+    assert len(read_object(containers(MAX_CONTAINERS))) == 1
+    with pytest.raises(InvalidJSON, match="more than 262144 objects and lists"):
+        read_object(containers(MAX_CONTAINERS + 1))
+
+
+def test_read_object__a_range_of_ports() -> None:
+    """An image that exposes all ports of TCP and UDP is an image: many expose some thousands."""
+    ports = b",".join(b'"%d/tcp":{},"%d/udp":{}' % (port, port) for port in range(2**16))
+
+    assert len(read_object(b'{"config":{"ExposedPorts":{' + ports + b"}}}")) == 1
 
 
 def test_read_object__text_in_a_string_is_no_values() -> None:
@@ -185,6 +205,9 @@ HOSTILE = {
     "blanks": b'{"a":' + b" " * HUNDRED_KB + b"1" + b" " * HUNDRED_KB + b"x",
     "members": b"{" + b'"a":1,' * (HUNDRED_KB // 6) + b'"a":1}',
     "empty objects": b'{"a":[' + b"{}," * (HUNDRED_KB // 3) + b"{}]}",
+    "objects of one": b'{"a":[' + b'{"":{}},' * (HUNDRED_KB // 8) + b"{}]}",
+    "lists of one": b'{"a":[' + b"[[]]," * (HUNDRED_KB // 5) + b"1]}",
+    "many levels, often": b'{"a":[' + (b"[" * 200 + b"]" * 200 + b",") * 249 + b"1]}",
 }
 
 

@@ -127,6 +127,17 @@ async def test_payload__longest_images(docker_registry: Peer) -> None:
     assert theirs == mine
 
 
+async def test_payload__many_ports(docker_registry: Peer) -> None:
+    """Servers of telephone calls and media expose thousands of ports, some in both configs."""
+    ports = b",".join(b'"%d/udp":{}' % port for port in range(49152, 65536))
+    exposing = b'{"ExposedPorts":{' + ports + b"}}"
+    rest = b',"config":' + exposing + b',"container_config":' + exposing
+    theirs, mine = await compare(docker_registry, named(config(b"[{}]", 1, rest)))
+
+    assert theirs is not None
+    assert theirs == mine
+
+
 @pytest.mark.parametrize(
     ("before", "after", "layers"),
     [
