@@ -102,18 +102,20 @@ def docker_config(path: Path, url: str, ask: AskHelper = ask_helper) -> Read:
 
     async def read() -> Credentials | None:
         config = await asyncio.to_thread(load_docker_config, path)
-        for key, helper in config.helpers.items():
-            if key in names:
-                return await ask(helper, key)
-        if config.store:
-            return await ask(config.store, names[0])
+        key = next((key for key in config.helpers if key in names), names[0])
+        helper = config.helpers.get(key, config.store)
+        if helper:
+            return await ask(helper, key)
         return next((config.auths[name] for name in names if name in config.auths), None)
 
     return read
 
 
 class DockerConfig(msgspec.Struct, frozen=True):
-    """What a config.json says: by registry, its helper or its credentials; a store for all."""
+    """What a config.json says: by registry, its helper or its credentials; a store for all.
+
+    An empty helper, of one registry or of all, is none: its credentials are in the file.
+    """
 
     helpers: dict[str, str]
     store: str
@@ -132,7 +134,7 @@ class _File(msgspec.Struct):
     """To Go, and so to Docker, null is as good as nothing, wherever it stands."""
 
     auths: dict[str, _Entry | None] | None = None
-    credHelpers: dict[str, str] | None = None  # noqa: N815  the file's word
+    credHelpers: dict[str, str | None] | None = None  # noqa: N815  the file's word
     credsStore: str | None = None  # noqa: N815  the file's word
 
 
@@ -146,9 +148,9 @@ def load_docker_config(path: Path) -> DockerConfig:
         raise ConfigError(f"{path} is no Docker config.json: a wrong type{where}") from None
     except (msgspec.DecodeError, RecursionError):
         raise ConfigError(f"{path} is no Docker config.json: it is no JSON") from None
-    helpers = file.credHelpers or {}
-    for helper in (*helpers.values(), *filter(None, [file.credsStore])):
-        if _HELPER.fullmatch(helper) is None:
+    helpers = {key: helper or "" for key, helper in (file.credHelpers or {}).items()}
+    for helper in (*helpers.values(), file.credsStore or ""):
+        if helper and _HELPER.fullmatch(helper) is None:
             raise ConfigError(f"{path} names a credential helper that is no program name")
     auths: dict[str, Credentials] = {}
     for key, entry in (file.auths or {}).items():

@@ -172,6 +172,20 @@ async def test_docker_config__helpers(
     assert [asked] == helpers.asked
 
 
+@pytest.mark.parametrize("none", ["", None])
+async def test_docker_config__no_helper_for_one_registry(tmp_path: Path, none: str | None) -> None:
+    """An empty helper takes a registry out of the store, as in Docker: `auths` has it."""
+    helpers = Helpers()
+    document = {
+        "credsStore": "store",
+        "credHelpers": {"registry.example.com": none},
+        "auths": {"registry.example.com": {"auth": AUTH}},
+    }
+    found = await docker_config(config_file(tmp_path, document), URL, helpers)()
+
+    assert (USER, []) == (found, helpers.asked)
+
+
 async def test_docker_config__docker_hub_has_its_own_name(tmp_path: Path) -> None:
     """Helpers know Docker Hub by the URL of its v1 index."""
     helpers = Helpers()
@@ -193,7 +207,7 @@ async def test_docker_config__docker_hub_has_its_own_name(tmp_path: Path) -> Non
         ('{"auths": {"a": {"auth": "aHVudGVyMg=="}}}', "auths.a.auth is no base64"),
         ('{"credsStore": "../planted-hunter2"}', "no program name"),
         ('{"credHelpers": {"a": "x/planted-hunter2"}}', "no program name"),
-        ('{"credHelpers": {"a": ""}}', "no program name"),
+        ('{"credHelpers": {"a": " "}}', "no program name"),
     ],
 )
 def test_docker_config__unusable(tmp_path: Path, text: str, expected: str) -> None:
