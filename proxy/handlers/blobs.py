@@ -52,7 +52,9 @@ class Blobs:
         )
         if request.method == hdrs.METH_GET:
             stream.verify(route.digest)
+        # An error is no layer: what says that it is encoded says so of its text.
+        without = _NO_CLAIM if stream.status < 400 else frozenset[str]()
         reply_headers = self._passthrough.client_headers(
-            request, stream.status, stream.headers.items(), without=_NO_CLAIM
+            request, stream.status, stream.headers.items(), without=without
         )
         return await relay(request, stream.status, reply_headers, stream)

@@ -93,6 +93,17 @@ async def test_get__no_encoding_asked_for_or_told(
     assert registry.requests[0].headers.getall("Accept-Encoding") == ["identity"]
 
 
+async def test_get__encoding_of_an_error(
+    registry: Registry, http: aiohttp.ClientSession, url: str
+) -> None:
+    """A server that encodes its errors, asked or not, says so: else nobody can read them."""
+    encoded, told = gzip.compress(b"the reason"), {"Content-Encoding": "gzip"}
+    registry.fault("GET", "/blobs/", status=404, body=encoded, headers=told)
+    async with http.get(f"{url}/{sha256(b'missing')}", headers={"Accept-Encoding": "gzip"}) as got:
+        assert (404, "gzip") == (got.status, got.headers["Content-Encoding"])
+        assert encoded == await got.read()
+
+
 async def test_get__wrong_digest_is_refused_here(
     registry: Registry, http: aiohttp.ClientSession, url: str
 ) -> None:
