@@ -3,6 +3,9 @@
 Bounded in bytes: the entries that were used least recently go first. The time of use is written
 at most once an hour per entry, so that reading stays reading. Reading and writing have a connection
 and a thread each: who reads does not wait behind a write that waits for a lock.
+
+SQLite begins its log (the -wal) anew when nobody reads from it. Of several processes under load
+somebody always does, and it would grow with all that is ever written; so it is not left to that.
 """
 
 import sqlite3
@@ -26,6 +29,8 @@ MIGRATIONS: Final = (
 _USE_IS_WORTH_WRITING: Final = 3600
 _EVICTED_AT_ONCE: Final = 10
 _STEPS_AT_ONCE: Final = 10
+LONGEST_LOG: Final = 8 << 20
+"""Bytes after which the log is begun anew; SQLite tries to after half as many."""
 
 
 class SqliteEntries:
@@ -46,6 +51,7 @@ class SqliteEntries:
             SqliteFile(path, MIGRATIONS, patience=patience, clock=clock) for _ in range(2)
         )
         self._max_bytes, self._clock = max_bytes, clock
+        self._log = path.with_name(path.name + "-wal")
 
     async def get(self, name: str) -> bytes | None:
         """Return the value of `name`, or None."""
@@ -84,6 +90,7 @@ class SqliteEntries:
         connection.execute("BEGIN IMMEDIATE")
         with connection:  # commits, or rolls back
             self._write(connection, entries)
+        self._shorten_log(connection)
 
     def _swap(
         self,
@@ -98,7 +105,8 @@ class SqliteEntries:
             if value != old:
                 return False
             self._write(connection, entries)
-            return True
+        self._shorten_log(connection)
+        return True
 
     def _write(self, connection: sqlite3.Connection, entries: Mapping[str, bytes]) -> None:
         now = int(self._clock())
@@ -108,6 +116,12 @@ class SqliteEntries:
             [(name, value, now) for name, value in entries.items()],
         )
         self._make_room(connection, now)
+
+    def _shorten_log(self, connection: sqlite3.Connection) -> None:
+        """Empty a long log; who reads from it is waited for, who begins to read then is not."""
+        with suppress(OSError, sqlite3.OperationalError):  # what was put is kept in any case
+            if self._log.stat().st_size > LONGEST_LOG:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def _make_room(self, connection: sqlite3.Connection, now: int) -> None:
         """Delete what was used least recently while the file is over its bound.

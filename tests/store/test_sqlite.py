@@ -12,7 +12,7 @@ import pytest
 
 from proxy.store.entries import StoreFailedError
 from proxy.store.guarded import GuardedEntries
-from proxy.store.sqlite import MIGRATIONS, SqliteEntries
+from proxy.store.sqlite import LONGEST_LOG, MIGRATIONS, SqliteEntries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -135,6 +135,23 @@ async def test_size__one_entry_larger_than_the_bound(tmp_path: Path) -> None:
 
         assert b"1" == await entries.get("b")
         assert await entries.get("a") is None
+
+
+async def test_log__begun_anew_once_nobody_needs_what_is_in_it(tmp_path: Path) -> None:
+    """Readers who follow each other let SQLite's log grow; it does not stay as long."""
+    path, log = tmp_path / "store.db", tmp_path / "store.db-wal"
+    async with opened(path, 4 * LONGEST_LOG) as entries:
+        await entries.put({"a": b"1"})
+        with closing(sqlite3.connect(path)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM entries").fetchall()
+            for number in range(3):
+                await entries.put({f"{number}": bytes(LONGEST_LOG // 2)})
+            grown = log.stat().st_size
+        await entries.swap("a", b"1", {"a": b"2"})
+
+        assert grown > LONGEST_LOG > 100 * log.stat().st_size
+        assert b"2" == await entries.get("a")
 
 
 @pytest.mark.parametrize("content", [b"this is no database, but text" * 100, b"\0" * 5000])
