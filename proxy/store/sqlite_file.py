@@ -11,6 +11,7 @@ promise.
 """
 
 import asyncio
+import glob
 import os
 import sqlite3
 import time
@@ -29,6 +30,7 @@ _Result = TypeVar("_Result")
 
 _PATIENCE_SECONDS: Final = 1.0
 _BUSY_PAUSE_SECONDS: Final = 0.01
+_MOST_SET_ASIDE: Final = 3
 # SQLite quotes a damaged file in its messages, which sqlite3 then cannot read.
 _ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 _log: Final = structlog.get_logger("regshim")
@@ -128,6 +130,16 @@ class SqliteFile:
         except OSError as problem:
             raise StoreFailedError(f"sqlite: {error}; cannot set it aside: {problem}") from error
         _log.error("store damaged, begun anew", set_aside=str(aside), reason=str(error))
+        self._forget_old_ones()
+
+    def _forget_old_ones(self) -> None:
+        """Keep the last that were set aside: a disk that damages files would fill with them."""
+        with suppress(OSError):
+            pattern = f"{glob.escape(self._path.name)}.damaged-*"
+            found = list(self._path.parent.glob(pattern))
+            found.sort(key=lambda path: path.stat().st_ctime_ns)
+            for path in found[:-_MOST_SET_ASIDE]:
+                path.unlink()
 
     def _remove_strays(self) -> None:
         """Remove what SQLite has put beside the file; who does so is alone.

@@ -10,6 +10,7 @@ import threading
 import time
 from asyncio.subprocess import PIPE
 from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,6 +67,18 @@ async def test_use__damaged_is_set_aside(tmp_path: Path) -> None:
     assert ["a", "b"] == await file.use(tables)
     assert b"no database" * 1000 == (tmp_path / f"f.db.damaged-77-{os.getpid()}").read_bytes()
     await file.close()
+
+
+async def test_use__few_damaged_ones_are_kept(tmp_path: Path) -> None:
+    """A disk that damages files again and again is not filled with them."""
+    path = tmp_path / "f[1].db"
+    for number in range(5):
+        path.write_bytes(b"no database %d" % number * 1000)
+        file = SqliteFile(path, STEPS, clock=partial(float, number))
+        await file.use(tables)
+        await file.close()
+
+    assert [b"2", b"3", b"4"] == sorted(aside.read_bytes()[12:13] for aside in set_aside(tmp_path))
 
 
 async def test_use__always_in_one_thread(tmp_path: Path) -> None:
