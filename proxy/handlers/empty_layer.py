@@ -1,14 +1,18 @@
 """The empty layer, which translations refer to and the registry need not hold.
 
 Law: the upstream is asked first, and what it says of a blob that it holds, or lets nobody see, is
-the answer. Only where it has none, in a repository whose tags this client may list, the layer is
+the answer. Only where it has none, in a repository that this client may read, the layer is
 answered here: engines that read schema 1 ask for it by HEAD and GET, and give up without a 200.
+That the client may read it is told by the list of its tags. Some registries let clients pull and
+not list (ECR without ecr:ListImages); there it is told by BLOB_UNKNOWN, the one code of a 404
+that is about the blob and not about the repository.
 Whoever pushes asks by HEAD, too, what need not be sent; pushes.py makes true what it is told.
 """
 
 from contextlib import suppress
 from typing import Final
 
+import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -25,6 +29,8 @@ from proxy.upstream.client import Document, UpstreamRegistry
 Headers = list[tuple[str, str]]
 
 _LONGEST_REPLY: Final = 64 << 10  # of the layer itself or an error; a longer tag list is not read
+_NOT_ALLOWED: Final = frozenset({401, 403})
+_BLOB_UNKNOWN: Final = "BLOB_UNKNOWN"
 _MADE_HERE: Final = Document(
     200,
     CIMultiDictProxy(
@@ -39,6 +45,17 @@ _MADE_HERE: Final = Document(
     ),
     EMPTY_LAYER,
 )
+
+
+class _Error(msgspec.Struct):
+    code: str = ""
+
+
+class _Errors(msgspec.Struct):
+    errors: list[_Error] = []
+
+
+_errors: Final = msgspec.json.Decoder(_Errors).decode
 
 
 class EmptyLayer:
@@ -96,21 +113,36 @@ class EmptyLayer:
         if method == hdrs.METH_GET:
             stream.verify(route.digest)
         reply = await to_share(stream, _LONGEST_REPLY)
-        is_missing = reply is not None and reply.status == 404
-        if is_missing and await self._may_read(target, route, headers):
+        if reply is None or reply.status != 404:
+            return reply
+        listed = await self._status_of_tags(target, route, headers)
+        if listed == 200 or (
+            listed in _NOT_ALLOWED and await self._is_of_the_blob(reply, method, target, headers)
+        ):
             return _MADE_HERE
         return reply
 
-    async def _may_read(self, target: str, route: BlobRoute, headers: Headers) -> bool:
-        """Tell whether the upstream lets this client read the repository.
+    async def _is_of_the_blob(
+        self, reply: Document, method: str, target: str, headers: Headers
+    ) -> bool:
+        """Tell whether a 404 is of a blob that is not in a repository that the client may read."""
+        if method == hdrs.METH_HEAD:  # it has no body to say so
+            stream = await self._upstream.open_blob(hdrs.METH_GET, target, headers, follow=False)
+            told = await to_share(stream, _LONGEST_REPLY)
+            if told is None or told.status != 404:
+                return False
+            reply = told
+        try:
+            return _BLOB_UNKNOWN in {error.code for error in _errors(reply.body).errors}
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return False
 
-        The tag list asks for the same permission as a pull. Whoever is refused it, for
-        whatever reason, is told what the upstream says of the blob itself.
-        """
+    async def _status_of_tags(self, target: str, route: BlobRoute, headers: Headers) -> int:
+        """Return what the upstream answers this client that asks for the repository's tags."""
         asked = [pair for pair in headers if pair[0].lower() not in CONDITIONS]
         query = target.partition("?")[2]
         tags = f"/v2/{route.repository}/tags/list?n=1" + (f"&{query}" if query else "")
         stream = await self._upstream.open("GET", tags, asked)
         with suppress(UpstreamTooLarge):
             await stream.read(_LONGEST_REPLY, "tag list")
-        return stream.status == 200
+        return stream.status

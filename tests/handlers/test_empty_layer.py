@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,15 +98,30 @@ async def test_answer__for_those_who_may_read(http: aiohttp.ClientSession, metho
 
 
 @METHODS
-@pytest.mark.parametrize("status", [401, 403, 404, 500])
+@pytest.mark.parametrize(
+    "refusal", list(product([401, 403, 404, 500], ["BLOB_UNKNOWN", "NAME_UNKNOWN", "DENIED", None]))
+)
+@pytest.mark.parametrize("redirects", ["follow", "pass"])
 async def test_answer__where_tags_may_not_be_listed(
-    registry: Registry, http: aiohttp.ClientSession, url: str, method: str, status: int
+    registry: Registry,
+    http: aiohttp.ClientSession,
+    method: str,
+    refusal: tuple[int, str | None],
+    redirects: str,
 ) -> None:
-    """A tag list that fails for whatever reason leaves it at the upstream's 404."""
+    """Who may pull and not list has it too; any other failure leaves it at the upstream's 404."""
+    status, code = refusal
+    told = b"no" if code is None else b'{"errors": [{"code": "%s"}]}' % code.encode()
     registry.fault("GET", "/tags/list", status=status)
-    async with http.request(method, f"{url}/{EMPTY}", headers=OLD) as got:
-        assert 404 == got.status
-        assert method == "HEAD" or b"BLOB_UNKNOWN" in await got.read()
+    registry.fault(None, "/blobs/", status=404, body=told)
+    expected = 200 if status in {401, 403} and code == "BLOB_UNKNOWN" else 404
+    async with (
+        running(registry, upstream={"blob_redirects": redirects}) as url,
+        http.request(method, f"{url}/v2/lib/app/blobs/{EMPTY}", headers=OLD) as got,
+    ):
+        assert expected == got.status
+        if method == "GET":
+            assert (EMPTY_LAYER if expected == 200 else told) == await got.read()
 
 
 @METHODS
