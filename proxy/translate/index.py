@@ -1,8 +1,9 @@
 """Manifest list ⇄ OCI index, once the children are translated.
 
-Platforms are kept in full; digests and sizes are those of the children as the client will be
-given them. Docker's list has neither annotations nor attestations: both are left out. Laid
-out as Docker writes manifest lists (three blanks).
+Platforms are kept in full, by the names that Go has for them: an engine that walks a list compares
+them with its own, letter by letter. Digests and sizes are those of the children as the client will
+be given them. Docker's list has neither annotations nor attestations: both are left out. Laid out
+as Docker writes manifest lists (three blanks).
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from proxy.errors import UnsuitableIndex
-from proxy.spec.descriptor import Descriptor, Platform
+from proxy.spec.descriptor import Descriptor, Platform, normalised
 from proxy.spec.digest import digest_of
 from proxy.spec.media_types import MediaType
 from proxy.translate.translated import TranslatedManifest
@@ -45,7 +46,12 @@ def translate_index(children: Sequence[Child], target: MediaType) -> TranslatedM
     """
     to_docker = target is MediaType.DOCKER_LIST
     manifests = [
-        Descriptor(child.media_type, child.size, child.digest, platform=child.platform)
+        Descriptor(
+            child.media_type,
+            child.size,
+            child.digest,
+            platform=None if child.platform is None else normalised(child.platform),
+        )
         for child in children
         if child.platform is not None or not to_docker
     ]

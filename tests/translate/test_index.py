@@ -40,6 +40,19 @@ def test_translate_index__platform_in_full(target: MediaType) -> None:
     assert (target, digest_of(result.body)) == (result.media_type, result.digest)
 
 
+@pytest.mark.parametrize("target", [MediaType.DOCKER_LIST, MediaType.OCI_INDEX])
+def test_translate_index__platforms_by_the_names_of_go(target: MediaType) -> None:
+    """Engines compare a platform with their own letter by letter: `amd64`, not `x86_64`."""
+    told = Platform("x86_64", "Linux"), Platform("aarch64", "linux", variant="8")
+    children = [Child(child_type(target), 7, DIGEST, platform) for platform in told]
+    document = json.loads(translate_index(children, target).body)
+
+    assert [
+        {"architecture": "amd64", "os": "linux"},
+        {"architecture": "arm64", "os": "linux", "variant": "v8"},
+    ] == [child["platform"] for child in document["manifests"]]
+
+
 def test_translate_index__list_needs_platforms() -> None:
     """Docker's list has no room for an image without a platform; OCI's index has."""
     child = Child(MediaType.OCI_MANIFEST, 7, DIGEST, None)
