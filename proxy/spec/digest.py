@@ -16,7 +16,8 @@ Digest = NewType("Digest", str)
 # Anchored for whoever searches with it: a digest becomes part of a path.
 DIGEST_PATTERN: Final = r"\A(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z"
 _REGISTERED: Final = re.compile(DIGEST_PATTERN)
-_OTHER: Final = re.compile(r"(?!sha(?:256|512):)[a-z0-9]++(?:[+._-][a-z0-9]++)*+:[A-Za-z0-9=_-]++")
+# No possessive group: before 3.11.5 Python did not give back what its last, failed turn had read.
+_OTHER: Final = re.compile(r"(?!sha(?:256|512):)[a-z0-9]++(?:[+._-][a-z0-9]++)*:[A-Za-z0-9=_-]++")
 
 
 def parse_digest(text: str) -> Digest:
