@@ -219,7 +219,11 @@ def _reserved(host: str, port: int) -> Iterator[None]:
         alone.bind(address)
     with socket.socket(family, kind, protocol) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # Those that are ending may be of a server that shared with nobody.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(address)
+        # From here on whoever does not share, however it binds, is told that the port is taken.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         yield
 
 

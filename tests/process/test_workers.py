@@ -418,9 +418,10 @@ async def test_workers__port_of_another_supervisor(
 
 
 async def test_workers__restarted_at_once(registry: Registry, tmp_path: Path) -> None:
-    """Connections that have just ended on it do not make a port a taken one."""
-    listen, admin = {"port": free_port(), "workers": WORKERS}, {"port": free_port()}
-    for _ in range(2):
+    """Connections that have just ended on it, of whatever server, make no port a taken one."""
+    port, admin = free_port(), {"port": free_port()}
+    for workers in (1, WORKERS, WORKERS, 1):
+        listen = {"port": port, "workers": workers}
         async with serving(tmp_path, registry.url, listen=listen, admin=admin) as served:
             await ready(served)
             reader, writer = await served.connect()  # the proxy ends it, and keeps the port a while
