@@ -120,15 +120,18 @@ def explain_command(
 ) -> None:
     """Show step by step what a client would get of an image.
 
+    Nothing is kept: no key is made, no store is used.
+
     Example: regshim explain team/app:1 --client docker/1.9.1 --arch arm64 -c config.yaml
     """
     import msgspec
+    from msgspec.structs import replace
 
     from proxy.commands.console import show_explanation
     from proxy.commands.explain import engine_named, explain
     from proxy.config.client_rules import client_settings
     from proxy.connecting import connected
-    from proxy.keyfile import load_or_create
+    from proxy.keyfile import at_hand
     from proxy.metrics import Metrics
     from proxy.printable import printable_json
 
@@ -140,8 +143,11 @@ def explain_command(
         raise unusable(ConfigError(f"--client: {error}")) from None
 
     async def run() -> Explanation:
-        key = load_or_create(config.translate.signing_key_file)
-        async with connected(config, key, Metrics(), login=login) as connections:
+        # It may be root who asks, before the proxy has ever run: a file made here, of a key or of
+        # a store, would be one that the proxy's own user cannot read.
+        key = at_hand(config.translate.signing_key_file)
+        alone = replace(config, cache=replace(config.cache, store=None))
+        async with connected(alone, key, Metrics(), login=login) as connections:
             return await explain(
                 connections.puller,
                 client_settings(config),

@@ -47,6 +47,14 @@ def load_or_create(path: Path | None) -> SigningKey:
     return key
 
 
+def at_hand(path: Path | None) -> SigningKey:
+    """Return the key in a file, or one in memory where there is none: no file is made.
+
+    For who shows what would be signed and keeps nothing of it. ConfigError as above.
+    """
+    return (None if path is None else load(path)) or _fresh()
+
+
 def load(path: Path) -> SigningKey | None:
     """Return the key in a file, None if the file is missing; ConfigError as above.
 

@@ -256,6 +256,21 @@ async def test_explain__retries_are_not_in_the_document(registry: Registry, conf
     assert json.loads(result.stdout)["media_type"] == SCHEMA1
 
 
+async def test_explain__makes_no_file(registry: Registry, config: Path, tmp_path: Path) -> None:
+    """Neither the signing key nor the store: they are to belong to the user of the proxy."""
+    await push(registry, "lib/app", "1", make_image())
+    written(
+        config,
+        f"upstream: {{url: '{registry.url}'}}\n"
+        f"translate: {{signing_key_file: '{tmp_path}/key.pem'}}\n"
+        f"cache: {{store: 'sqlite:///{tmp_path}/translations.db'}}\n",
+    )
+    result = await asyncio.to_thread(invoke, "explain", "lib/app:1", "-c", config)
+
+    assert result.exit_code == 0, result.output
+    assert [config] == await asyncio.to_thread(lambda: list(tmp_path.iterdir()))
+
+
 async def test_explain__for_a_person(registry: Registry, config: Path) -> None:
     """Without it, a table says the same in words."""
     await push(registry, "lib/app", "1", make_image())

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization as der
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from proxy.errors import ConfigError
-from proxy.keyfile import _create, load, load_or_create
+from proxy.keyfile import _create, at_hand, load, load_or_create
 from tests.translate.convert import KEY
 
 if TYPE_CHECKING:
@@ -48,6 +48,18 @@ def test_load__makes_nothing(tmp_path: Path) -> None:
     read = load(path)
     assert read is not None
     assert read.kid == made.kid
+
+
+def test_at_hand__makes_no_file(tmp_path: Path) -> None:
+    """The key of a file if there is one, else one in memory; one that is none is told."""
+    path = tmp_path / "key.pem"
+
+    assert at_hand(path).kid != at_hand(path).kid != at_hand(None).kid
+    assert list(tmp_path.iterdir()) == []
+    assert load_or_create(path).kid == at_hand(path).kid
+    path.write_bytes(b"no key")
+    with pytest.raises(ConfigError, match="no PEM private key"):
+        at_hand(path)
 
 
 def test_load_or_create__reads_every_form(tmp_path: Path) -> None:
