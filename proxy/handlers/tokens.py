@@ -40,11 +40,13 @@ class TokenRequests:
         """Answer with the reply of the token service."""
         if request.method not in {"GET", "POST"}:
             raise MethodNotAllowed("tokens are asked for by GET or POST")
+        # Cookies are between a client and the registry: to it this is the host of both.
         headers = upstream_headers(request, without=frozenset({"cookie"}))
         body = request.content.iter_any() if request.can_read_body else None
         if body is not None and "Content-Length" not in request.headers:
             headers.append(("Transfer-Encoding", "chunked"))
         query = request.raw_path.partition("?")[2]
         stream = await self._challenges.ask_token_service(request.method, query, headers, body)
-        reply_headers = CIMultiDict(end_to_end(stream.headers.items()))
+        told = end_to_end(stream.headers.items(), without=frozenset({"set-cookie"}))
+        reply_headers = CIMultiDict(told)
         return await relay(request, stream.status, reply_headers, stream)

@@ -122,6 +122,18 @@ async def test_token__refusals_pass_as_they_are(http: aiohttp.ClientSession, sta
     assert (challenge, "7") == (reply.headers["WWW-Authenticate"], reply.headers["Retry-After"])
 
 
+async def test_token__no_cookies_either_way(http: aiohttp.ClientSession) -> None:
+    """To a client both are one host: it would show the registry what the service has set."""
+    async with Registry(auth=token_auth()) as registry, running(registry, upstream=AUTH) as url:
+        told = {"Set-Cookie": "a=b", "Cache-Control": "no-store"}
+        registry.fault("GET", "^/token", status=200, body=b"{}", headers=told)
+        async with http.get(token_url(url), headers={**USER, "Cookie": "c=d"}) as reply:
+            assert "no-store" == reply.headers["Cache-Control"]
+            assert "Set-Cookie" not in reply.headers
+
+    assert "Cookie" not in registry.requests[-1].headers
+
+
 async def test_token__a_client_cannot_name_the_service(
     http: aiohttp.ClientSession, registry: Registry
 ) -> None:
