@@ -181,6 +181,10 @@ class Metrics:
         self._upstream_request = cache(self.upstream_requests.labels)
         self._upstream_seconds = cache(self.upstream_seconds.labels)
         self._store_event = {name: cache(one.labels) for name, one in self._store_events.items()}
+        if self._multiprocess:
+            # The one kind of which all have labels. Each kind's file is opened with the first
+            # value: not in the middle of a request, when the directory may be gone.
+            self._request_seconds("other")
 
     def store(self, tier: str, event: str) -> None:
         """Count a hit, miss or error of a tier of the store."""

@@ -33,6 +33,7 @@ from proxy.process.reloading import Follow, Reloader
 from proxy.process.scratch import scratch
 from proxy.process.stopping import CUT, Stopping
 from proxy.tls import load_certificate, load_upstream_tls
+from proxy.worker_files import make_room
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
@@ -164,7 +165,7 @@ class Supervisor:
             try:
                 code = await self._run_once(number, environment)
             except OSError as error:
-                # No memory, process or descriptor is left, now: the other workers serve on.
+                # No memory, process, descriptor or disk is left now: the other workers serve on.
                 code, failed = 0, error
             if self._stopping.asked.is_set():
                 return int(code not in _ENDED_WELL)
@@ -183,6 +184,7 @@ class Supervisor:
             return 0
 
     async def _run_once(self, number: int, environment: dict[str, str]) -> int:
+        await asyncio.to_thread(make_room, Path(environment[MULTIPROCESS_DIRECTORY]), f"{number}")
         with _held_back(signal.SIGHUP, signal.SIGINT):
             process = await asyncio.create_subprocess_exec(
                 *self._command,

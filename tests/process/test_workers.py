@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import sys
 from datetime import timedelta
@@ -191,6 +192,21 @@ async def test_workers__one_that_cannot_be_started(registry: Registry, tmp_path:
     assert [2.0, 4.0] == [line["again_in"] for line in told]  # it died before that
     assert "open files" in told[0]["reason"]
     assert (200, [other], 0) == (status, left, code)
+
+
+async def test_workers__count_without_the_disk(registry: Registry, tmp_path: Path) -> None:
+    """A disk that is full, or a directory that is gone, keeps no worker from serving."""
+    await push(registry, "lib/app", "1", make_image())
+    async with serving(tmp_path, registry.url, listen={"workers": WORKERS}) as served:
+        await ready(served)
+        directory = directory_of(workers_of(served)[0])
+        files = [path.stat() for path in directory.glob("*.db")]
+        shutil.rmtree(directory)
+        statuses = {(await ask(served.url + TAG))[0] for _ in range(10)}
+
+    assert files
+    assert all(512 * file.st_blocks >= file.st_size for file in files)
+    assert {200} == statuses
 
 
 async def test_workers__drained_on_sigterm(registry: Registry, tmp_path: Path) -> None:
