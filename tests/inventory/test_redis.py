@@ -69,6 +69,42 @@ async def test_add__dropped_entries_leave_no_hash(open_archive: Open, redis_serv
     assert 3 == len(keys)
 
 
+@pytest.mark.parametrize("what", ["a string", "no count", "a count at its end"])
+async def test_add__over_what_is_no_entry(
+    open_archive: Open, redis_server: Peer, what: str
+) -> None:
+    """What others made of one entry is an entry less, until it is begun anew; the rest counts."""
+    archive = open_archive()
+    await archive.add([entry_of("10.0.0.1"), entry_of("10.0.0.2")])
+    plain = redis.asyncio.Redis.from_url(f"redis://{redis_server.address}/0")
+    spoilt = (await plain.keys(f"{INDEX}:*"))[0]
+    if what == "a string":
+        await plain.set(spoilt, "x")
+    else:
+        await plain.hset(spoilt, "pulls", "x" if what == "no count" else str(2**63 - 1))
+    await plain.aclose()
+    left = [one.pulls for one in await archive.read(0)]
+    await archive.add([entry_of("10.0.0.1"), entry_of("10.0.0.2")])
+
+    assert [1] == left
+    assert [1, 2] == sorted(one.pulls for one in await archive.read(0))
+
+
+async def test_add__over_what_is_no_index(open_archive: Open, redis_server: Peer) -> None:
+    """An index that others made a string of lists nothing, and then what is added."""
+    archive = open_archive()
+    plain = redis.asyncio.Redis.from_url(f"redis://{redis_server.address}/0")
+    await plain.set(INDEX, "x")
+    empty = await archive.read(0)
+    await archive.add([entry_of("10.0.0.1")])
+    life = await plain.ttl(INDEX)
+    await plain.aclose()
+
+    assert [] == empty
+    assert ["10.0.0.1"] == [one.address for one in await archive.read(0)]
+    assert life > 0
+
+
 async def test_failure__nested_reply() -> None:
     """A reply that the library's parser trips over is a failure like any other."""
 
