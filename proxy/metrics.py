@@ -28,6 +28,8 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from proxy import __version__
+
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 MULTIPROCESS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 # Set for a worker: its number.
@@ -64,6 +66,14 @@ class Metrics:
         self.registry: Final = CollectorRegistry()
         self._multiprocess = MULTIPROCESS_DIRECTORY in os.environ
         registry = self.registry
+        build = Gauge(
+            "regshim_build_info",
+            "The version that runs; its value is 1.",
+            ["version"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        build.labels(__version__).set(1)
         self.requests = Counter(
             "regshim_requests",
             "Requests answered.",

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy import __version__
 from proxy.app import build, build_admin
 from proxy.metrics import MULTIPROCESS_DIRECTORY, Metrics, engine_label, workers_directory
 from proxy.process.serving import serving
@@ -103,6 +104,7 @@ async def test_metrics__tell_what_happened(registry: Registry, http: aiohttp.Cli
         'regshim_upstream_requests_total{kind="config",status="200"} 1.0',
         'regshim_store_hits_total{tier="memory"}',
         "regshim_inflight_requests 0.0",
+        f'regshim_build_info{{version="{__version__}"}} 1.0',
         'regshim_request_duration_seconds_count{route="blob"}',
     ):
         assert line in text
