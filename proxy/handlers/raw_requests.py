@@ -27,7 +27,6 @@ from proxy.handlers.heads import MAX_WAITING, HeadParser
 from proxy.handlers.middleware import METHODS, Handler, render
 from proxy.handlers.unparsed import UnparsedConnection
 
-_WITH_BODY: Final = frozenset({"PATCH", "POST", "PUT"})
 # No zeros before it, which some take for an octal number, and none that overflows one.
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "host"})
@@ -102,9 +101,6 @@ def _check_framing(request: web.Request) -> None:
     length = request.headers.get(hdrs.CONTENT_LENGTH)
     if length is not None and _LENGTH.fullmatch(length) is None:
         raise RequestInvalid("expected a Content-Length in digits, without zeros before them")
-    if request.method not in _WITH_BODY and (coding is not None or length not in {None, "0"}):
-        # A server that reads no body there takes it for the next request (RFC 9110 9.3.1).
-        raise RequestInvalid("expected no body in a request of this method")
     options = request.headers.getall(hdrs.CONNECTION, ())
     named = {option.strip().lower() for line in options for option in line.split(",")}
     if not named.isdisjoint(_FRAMING):

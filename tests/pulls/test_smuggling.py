@@ -27,6 +27,7 @@ ANSWER_SECONDS = 10
 IMAGE = make_image()
 HOST = b"Host: 127.0.0.1\r\n"
 PING = b"GET /v2/ HTTP/1.1\r\n" + HOST
+DELETE = b"DELETE /v2/lib/app/manifests/1 HTTP/1.1\r\n" + HOST
 UPLOAD = b"PATCH /v2/lib/app/blobs/uploads/x HTTP/1.1\r\n" + HOST
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 WHOLE = b"\r\n3\r\nabc\r\n0\r\n\r\n"
@@ -301,7 +302,9 @@ async def test_chunk__of_the_largest_size() -> None:
         (b"GET  /v2/  HTTP/1.1\r\n" + HOST + b"\r\n", PING, b""),
         (PING + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", PING, b""),
         (PING + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", PING, b""),
-        (PING + b"Content-Length: %d\r\n\r\n" % len(CANARY) + CANARY, PING, CANARY),
+        (PING + b"Content-Length: %d\r\n\r\n" % len(CANARY) + CANARY, PING, b""),
+        (DELETE + b"Content-Length: %d\r\n\r\n" % len(CANARY) + CANARY, DELETE, b""),
+        (DELETE + CHUNKED + b"\r\n3\r\nabc\r\n0\r\n\r\n", DELETE, b""),
     ],
 )
 async def test_unusual__reaches_the_upstream_in_order(
