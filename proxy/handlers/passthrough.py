@@ -9,12 +9,11 @@ from multidict import CIMultiDict
 from proxy.handlers import exchange
 from proxy.handlers.elsewhere import Elsewhere
 from proxy.handlers.exchange import STEERING, own_origin, relay, upstream_headers
-from proxy.handlers.request_body import RequestBody
+from proxy.handlers.request_body import RequestBody, has_body
 from proxy.handlers.routing import is_api
 from proxy.upstream.client import UpstreamRegistry
 
 _LOCATION: Final = "Location"
-_WITH_BODY: Final = frozenset({"PATCH", "POST", "PUT"})
 _API_VERSION: Final = "Docker-Distribution-Api-Version"
 
 
@@ -39,12 +38,9 @@ class Passthrough:
 
         `body` is the request's own in other hands; it is passed on as it comes without. `follow`
         follows redirects of the upstream instead of handing them on.
-
-        A body that has no meaning (RFC 9110 9.3) goes no further: a server that does not read it
-        would take it for the next request on its connection, which may be anybody's.
         """
         headers = upstream_headers(request)
-        if request.can_read_body and request.method in _WITH_BODY:
+        if has_body(request):
             body = body or RequestBody(request)
             if "Content-Length" not in request.headers:
                 headers.append(("Transfer-Encoding", "chunked"))

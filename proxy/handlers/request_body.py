@@ -1,6 +1,7 @@
 """The body of a request on its way to the upstream: passed on as it comes, or moved past us."""
 
 from collections.abc import AsyncIterator
+from typing import Final
 
 from aiohttp import hdrs, web
 
@@ -8,6 +9,17 @@ from proxy.handlers.crowd import WatchedConnection
 from proxy.handlers.exchange import ACCESS, Access
 from proxy.upstream.splice import SourceLost, SourceSilent
 from proxy.upstream.upload import MoveRest
+
+_WITH_BODY: Final = frozenset({"PATCH", "POST", "PUT"})
+
+
+def has_body(request: web.Request) -> bool:
+    """Tell whether a request has a body that means anything (RFC 9110 9.3); any other ends here.
+
+    A server that does not read it would take it for the next request on its connection, which
+    may be anybody's.
+    """
+    return request.can_read_body and request.method in _WITH_BODY
 
 
 class RequestBody:

@@ -11,6 +11,7 @@ from multidict import CIMultiDict
 
 from proxy.errors import MethodNotAllowed
 from proxy.handlers.exchange import own_origin, relay, upstream_headers
+from proxy.handlers.request_body import has_body
 from proxy.spec.challenge import with_realm
 from proxy.spec.http_headers import end_to_end
 from proxy.upstream.challenges import Challenges
@@ -42,7 +43,7 @@ class TokenRequests:
             raise MethodNotAllowed("tokens are asked for by GET or POST")
         # Cookies are between a client and the registry: to it this is the host of both.
         headers = upstream_headers(request, without=frozenset({"cookie"}))
-        body = request.content.iter_any() if request.can_read_body else None
+        body = request.content.iter_any() if has_body(request) else None
         if body is not None and "Content-Length" not in request.headers:
             headers.append(("Transfer-Encoding", "chunked"))
         query = request.raw_path.partition("?")[2]

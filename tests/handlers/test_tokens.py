@@ -108,6 +108,20 @@ async def test_token__oauth2_post(http: aiohttp.ClientSession) -> None:
     assert ["identity+"] == list(auth.identities)
 
 
+async def test_token__body_of_a_get_goes_no_further(http: aiohttp.ClientSession) -> None:
+    """A service that does not read it would take it for the next request."""
+    async with (
+        Registry(auth=token_auth()) as registry,
+        running(registry, upstream=AUTH) as url,
+        http.get(f"{url}/token?{QUERY}", data=b"GET / HTTP/1.1\r\n\r\n") as reply,
+    ):
+        await reply.read()
+
+    told = [request.headers for request in registry.requests if request.path_qs != "/v2/"]
+    assert 1 == len(told)
+    assert not {"Content-Length", "Transfer-Encoding"} & set(told[0])
+
+
 @pytest.mark.parametrize("status", [401, 403, 429, 500])
 async def test_token__refusals_pass_as_they_are(http: aiohttp.ClientSession, status: int) -> None:
     """What the service answers is the answer, its challenge unchanged."""
