@@ -1,7 +1,9 @@
 """Whether a configuration works: each part tried once, with what to do about it if not."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -24,6 +26,7 @@ from proxy.upstream.client import UpstreamRegistry
 _EVERYTHING: Final = ("*/*",)
 _VERSION: Final = "Docker-Distribution-Api-Version"
 _LONGEST_REPLY: Final = 1 << 20
+_COLLECTOR_SECONDS: Final = 5.0
 
 
 async def check(
@@ -38,9 +41,31 @@ async def check(
     if not offline:
         async for finding in check_upstream(config, image):
             yield finding
+        if config.tracing.endpoint is not None:
+            yield await check_collector(config.tracing.endpoint)
     store = await check_store(config.cache, offline=offline)
     if store is not None:
         yield store
+
+
+async def check_collector(endpoint: str) -> Finding:
+    """Return whether something listens where traces are sent; it is sent none."""
+    there = urlsplit(endpoint)
+    port = there.port or (443 if there.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(_COLLECTOR_SECONDS):
+            _, writer = await asyncio.open_connection(there.hostname, port)
+    except OSError as error:
+        cause = cause_of(error)
+        return Finding(
+            "collector",
+            works=False,
+            found=cause.found if cause else "cannot be reached",
+            advice=f"see tracing.endpoint: {cause.advice if cause else 'is it right?'} "
+            "requests work without it, but their traces are lost",
+        )
+    writer.close()
+    return Finding("collector", works=True, found=f"listens on port {port} of {there.hostname}")
 
 
 async def check_upstream(config: Config, image: str | None = None) -> AsyncIterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -204,3 +205,21 @@ async def test_check__every_part(registry: Registry, tmp_path: Path, offline: bo
     assert ["signing key", *asked, "store"] == found
     assert len(registry.requests) == (0 if offline else 1)
     assert [] == list(tmp_path.iterdir())  # noqa: ASYNC240  one directory of the test
+
+
+async def test_check__collector(registry: Registry) -> None:
+    """Where traces go to is tried, but offline: the extra alone says nothing of what is there."""
+    listening = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    found = {}
+    for endpoint in (f"http://127.0.0.1:{port}", "http://127.0.0.1:1/v1/traces"):
+        config = config_for(registry.url, tracing={"endpoint": endpoint})
+        found[endpoint] = {one.name: one async for one in check(config)}
+    listening.close()
+    there, away = (one["collector"] for one in found.values())
+    offline = [one.name async for one in check(config, offline=True)]
+
+    assert (True, f"listens on port {port} of 127.0.0.1") == (there.works, there.found)
+    assert (False, "connection refused: nothing listens there") == (away.works, away.found)
+    assert "their traces are lost" in away.advice
+    assert "collector" not in offline
