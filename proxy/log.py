@@ -52,6 +52,21 @@ class _Lines:
             sys.stderr.flush()
 
 
+class _Seldom(logging.Filter):
+    """One line a minute of OpenTelemetry's, which tells every try to reach a collector."""
+
+    _next = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a line is written."""
+        if not record.name.startswith("opentelemetry."):
+            return True
+        if record.created < self._next:
+            return False
+        self._next = record.created + 60.0
+        return True
+
+
 class _Logger(structlog.make_filtering_bound_logger(logging.NOTSET)):  # type: ignore[misc]
     """The class of every logger. They are made once and kept: its base changes with the level."""
 
@@ -90,6 +105,7 @@ def configure(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared)
     )
+    handler.addFilter(_Seldom())
     logging.basicConfig(handlers=[handler], force=True)
     set_level(level)
 

@@ -159,6 +159,21 @@ class Recorder(io.StringIO):
         return len(text)
 
 
+def test_configure__traces_that_cannot_be_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    """A collector that is away is told once a minute, however often it is tried."""
+    log.configure("info", "json")
+    for second in (0, 1, 59, 60, 61):
+        for name in ("opentelemetry.sdk.x", "aiohttp.server"):
+            text = f"{name} {second}"
+            record = logging.LogRecord(name, logging.WARNING, "", 0, text, None, None)
+            record.created = 1e9 + second
+            logging.getLogger(name).handle(record)
+    told = [line["event"] for line in lines(capsys)]
+
+    assert ["opentelemetry.sdk.x 0", "opentelemetry.sdk.x 60"] == [t for t in told if "sdk" in t]
+    assert 5 == sum("aiohttp" in text for text in told)
+
+
 def test_configure__a_line_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line is written whole: those of several workers, on one pipe, do not mix."""
     recorder = Recorder()
