@@ -15,7 +15,7 @@ if sys.argv[1:2] == ["serve"]:
 
 import io
 import os
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -23,9 +23,6 @@ from proxy import __version__
 from proxy.commands import options  # noqa: TC001  typer reads the annotations
 from proxy.commands.command import REFUSED, config_of, login_of, result_of, unusable
 from proxy.errors import ConfigError
-
-if TYPE_CHECKING:
-    from proxy.commands.explain import Explanation
 
 _SAMPLE_PORT: Final = 5000
 
@@ -125,39 +122,16 @@ def explain_command(
     Example: regshim explain team/app:1 --client docker/1.9.1 --arch arm64 -c config.yaml
     """
     import msgspec
-    from msgspec.structs import replace
 
     from proxy.commands.console import show_explanation
-    from proxy.commands.explain import engine_named, explain
-    from proxy.config.client_rules import client_settings
-    from proxy.connecting import connected
-    from proxy.keyfile import at_hand
-    from proxy.metrics import Metrics
+    from proxy.commands.explain import explain_alone
     from proxy.printable import printable_json
 
     config = config_of(config_file)
     login = login_of(username, password_stdin=password_stdin)
-    try:
-        engine = engine_named(client)
-    except ConfigError as error:
-        raise unusable(ConfigError(f"--client: {error}")) from None
-
-    async def run() -> Explanation:
-        # It may be root who asks, before the proxy has ever run: a file made here, of a key or of
-        # a store, would be one that the proxy's own user cannot read.
-        key = at_hand(config.translate.signing_key_file)
-        alone = replace(config, cache=replace(config.cache, store=None))
-        async with connected(alone, key, Metrics(), login=login) as connections:
-            return await explain(
-                connections.puller,
-                client_settings(config),
-                image,
-                engine=engine,
-                architecture=arch,
-                accept=accept,
-            )
-
-    explanation = result_of(run())
+    explanation = result_of(
+        explain_alone(config, image, client=client, architecture=arch, accept=accept, login=login)
+    )
     if as_json:
         typer.echo(printable_json(msgspec.json.format(msgspec.json.encode(explanation), indent=2)))
     else:

@@ -1,40 +1,26 @@
 """What a client would get of a tag, step by step and why: the code that serves, with a listener.
 
-The client is told by its name (`docker/1.9.1`) and modelled after what such engines were
-recorded to send; an explicit Accept replaces that.
+The client is an engine of engines.py; an explicit Accept replaces what that is known to send.
 """
 
-import re
 from collections.abc import Sequence
-from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.answer import PullRequest
 from proxy.causes import for_operators
+from proxy.commands.engines import accept_of, engine_named, user_agent_of
+from proxy.config.client_rules import client_settings
+from proxy.config.config import Config
+from proxy.connecting import connected
 from proxy.errors import ConfigError, RegistryError, RequestInvalid
+from proxy.keyfile import at_hand
+from proxy.metrics import Metrics
 from proxy.pull import Puller
-from proxy.spec.media_types import MediaType
 from proxy.spec.reference import Repository, Tag, parse_reference, parse_repository
 from proxy.translate.client import Client, Settings, platform_of, understand
-
-_SCHEMA2: Final = (MediaType.SCHEMA2, MediaType.DOCKER_LIST)
-_DOCKER: Final = (*_SCHEMA2, MediaType.SCHEMA1_SIGNED, "application/json")
-_OCI: Final = (MediaType.OCI_MANIFEST, MediaType.OCI_INDEX)
-# Engine → what it names in Accept, the first match wins. Docker up to 1.9 sends no Accept;
-# 19.03 and later name OCI types, 19.03.0 to 19.03.4 without reading them.
-_ACCEPTS: Final[tuple[tuple[re.Pattern[str], tuple[str, ...]], ...]] = (
-    (re.compile(r"containerd/"), (*_SCHEMA2, *_OCI, "*/*")),
-    (re.compile(r"docker/1\.[0-9](?![0-9])"), ()),
-    (re.compile(r"docker/(?:1\.|17\.|18\.)"), _DOCKER),
-    (re.compile(r""), (*_DOCKER, *_OCI)),
-)
-
-
-# Engines of whom nothing but their name matters: what they read is what they say in Accept.
-_OTHERS: Final = ("buildah", "containerd", "cri-o", "podman", "skopeo")
-_NAME: Final = re.compile(rf"(docker(?=-)|{'|'.join(_OTHERS)})(?:-([0-9]+(?:\.[0-9A-Za-z]+)*))?")
-_USER_AGENT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*/v?[0-9]\S*(?: .*)?")
+from proxy.upstream.credentials import Read
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -58,47 +44,6 @@ class Explanation(msgspec.Struct, frozen=True):
     digest: str | None = None
     size: int | None = None
     refusal: str | None = None
-
-
-def engine_named(name: str) -> str:
-    """Return how the User-Agent of an engine begins: `docker/1.9` of `docker-1.9`.
-
-    What begins as a User-Agent does, or is a whole one, is returned as it is. ConfigError if it
-    is no engine that is known: taken for one that reads everything, it would be told so.
-    """
-    match = _NAME.fullmatch(name)
-    if match is not None:
-        version = match[2]
-        if version is None:
-            return name
-        return f"{match[1]}/{version if '.' in version else version + '.0'}"
-    if _USER_AGENT.fullmatch(name) is None:
-        raise ConfigError(
-            f"{name!r} is no engine that is known: docker-VERSION (docker-1.9), "
-            f"{', '.join(_OTHERS)}, or how a User-Agent begins (docker/1.9.1)"
-        )
-    return name
-
-
-def user_agent_of(engine: str, architecture: str) -> str:
-    """Return the User-Agent of an engine such as `docker/1.9.1`, as far as it matters here.
-
-    Only Docker tells its platform. A whole User-Agent that tells one keeps it. RequestInvalid for
-    an architecture that none tells.
-    """
-    host = f"os/linux arch/{architecture}"
-    if platform_of(host) is None:
-        raise RequestInvalid(
-            f"expected an architecture as engines tell it, such as arm64, got {architecture!r}; "
-            "engines tell neither an os with it nor a variant"
-        )
-    as_it_is = not engine.startswith("docker/") or platform_of(engine) is not None
-    return engine if as_it_is else f"{engine} {host}"
-
-
-def accept_of(engine: str) -> tuple[str, ...]:
-    """Return the media types that an engine names in Accept."""
-    return next(accept for pattern, accept in _ACCEPTS if pattern.match(engine))
 
 
 def parse_image(image: str) -> tuple[Repository, Tag]:
@@ -131,6 +76,38 @@ def refused_with(status: int, body: bytes) -> str:
     return f"{told}: {error.code}: {error.message}".removesuffix(": ")
 
 
+async def explain_alone(
+    config: Config,
+    image: str,
+    *,
+    client: str,
+    architecture: str,
+    accept: Sequence[str] | None = None,
+    login: Read | None = None,
+) -> Explanation:
+    """Return what `client` gets of `image` from a proxy with `config`; nothing is kept.
+
+    It may be root who asks, before the proxy has ever run: a file made here, of a key or of a
+    store, would be one that the proxy's own user cannot read. ConfigError if the client is no
+    engine that is known, or the config cannot be used.
+    """
+    try:
+        engine = engine_named(client)
+    except ConfigError as error:
+        raise ConfigError(f"--client: {error}") from None
+    key = at_hand(config.translate.signing_key_file)
+    alone = replace(config, cache=replace(config.cache, store=None))
+    async with connected(alone, key, Metrics(), login=login) as connections:
+        return await explain(
+            connections.puller,
+            client_settings(config),
+            image,
+            engine=engine,
+            architecture=architecture,
+            accept=accept,
+        )
+
+
 async def explain(
     puller: Puller,
     settings: Settings,
@@ -155,21 +132,19 @@ async def explain(
     result = _described(f"{repository}:{tag}", user_agent, named, client)
     if platform_of(user_agent) is None and client.platforms[0] == settings.default_platform:
         reason = "it does not tell its platform: translate.default_platform"
-        result = msgspec.structs.replace(result, reasons=(*result.reasons, reason))
+        result = replace(result, reasons=(*result.reasons, reason))
     try:
         answer = await puller.by_tag(request, tag)
     except RegistryError as error:
         refusal = f"{error.code}: {for_operators(error)}"
-        return msgspec.structs.replace(
-            result, steps=tuple(steps), status=error.status, refusal=refusal
-        )
+        return replace(result, steps=tuple(steps), status=error.status, refusal=refusal)
     served = answer.manifest
     if served is None:
         told = None if answer.status == 200 else refused_with(answer.status, answer.body)
-        return msgspec.structs.replace(
+        return replace(
             result, steps=tuple(steps), status=answer.status, size=len(answer.body), refusal=told
         )
-    return msgspec.structs.replace(
+    return replace(
         result,
         steps=tuple(steps),
         status=answer.status,

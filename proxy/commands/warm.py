@@ -6,7 +6,8 @@ from itertools import product
 import msgspec
 
 from proxy.commands.check_files import check_store
-from proxy.commands.explain import engine_named, explain
+from proxy.commands.engines import engine_named
+from proxy.commands.explain import explain
 from proxy.config.client_rules import client_settings
 from proxy.config.config import Cache, Config
 from proxy.connecting import connected

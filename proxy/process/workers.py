@@ -32,8 +32,8 @@ from proxy.process.ports import told_by
 from proxy.process.reloading import Follow, Reloader
 from proxy.process.scratch import scratch
 from proxy.process.stopping import CUT, Stopping
+from proxy.process.worker_files import make_room
 from proxy.tls import load_certificate, load_upstream_tls
-from proxy.worker_files import make_room
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0

@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.commands.explain import (
-    accept_of,
-    engine_named,
-    explain,
-    parse_image,
-    refused_with,
-    user_agent_of,
-)
+from proxy.commands.engines import accept_of, user_agent_of
+from proxy.commands.explain import explain, explain_alone, parse_image, refused_with
 from proxy.connecting import connected
-from proxy.errors import ConfigError, RegistryError, RequestInvalid
+from proxy.errors import ConfigError, RegistryError
 from proxy.metrics import Metrics
 from proxy.spec.media_types import MediaType
-from proxy.translate.client import Settings, engine_of
+from proxy.translate.client import Settings
 from proxy.upstream.credentials import given
 from tests.engines.fleet import ENGINES
 from tests.images import make_image, make_index, make_schema1, push
@@ -124,6 +118,18 @@ async def test_explain__platform_that_is_not_told(registry: Registry) -> None:
     assert [True, False] == reasons
 
 
+async def test_explain_alone__as_a_proxy_with_this_config(registry: Registry) -> None:
+    """The config decides as it would for the proxy; one that is no engine is told."""
+    await push(registry, "lib/app", "1", STORED["oci"])
+    rule = {"user_agent": "^docker/1[.]9", "formats": ["oci"]}
+    config = config_for(registry.url, translate={"clients": [rule]})
+    told = await explain_alone(config, "lib/app:1", client="docker-1.9", architecture="amd64")
+    with pytest.raises(ConfigError, match=r"^--client: 'docker' is no engine"):
+        await explain_alone(config, "lib/app:1", client="docker", architecture="amd64")
+
+    assert (("oci",), str(MediaType.OCI_MANIFEST)) == (told.reads, told.media_type)
+
+
 async def test_explain__basic_credentials() -> None:
     """A user name and password reach the upstream; without them its refusal is told."""
     async with Registry(auth=BasicAuth({"u": "p"})) as registry:
@@ -143,41 +149,6 @@ async def test_explain__basic_credentials() -> None:
     assert 200 == allowed.status
 
 
-def test_accept_of__as_the_recorded_engines() -> None:
-    """What explain says of an engine is what the models of recorded engines send."""
-    for engine in ENGINES:
-        model = engine("http://127.0.0.1")
-        # Engines that name nothing have no types.
-        named: tuple[str, ...] = getattr(model, "types", ())
-
-        assert set(named) == set(accept_of(engine_of(model.user_agent()))), engine.version
-
-
-@pytest.mark.parametrize(
-    ("name", "engine"),
-    [
-        ("docker-1.9", "docker/1.9"),
-        ("docker-17", "docker/17.0"),
-        ("docker-19.03.2", "docker/19.03.2"),
-        ("containerd", "containerd"),
-        ("cri-o-1.30.0", "cri-o/1.30.0"),
-        ("docker/1.9.1", "docker/1.9.1"),
-        ("docker/1.9.1 go/go1.4.3 os/linux arch/arm", "docker/1.9.1 go/go1.4.3 os/linux arch/arm"),
-        ("containerd/v1.7.2", "containerd/v1.7.2"),
-    ],
-)
-def test_engine_named__as_in_the_metrics(name: str, engine: str) -> None:
-    """An engine is named as the metrics name it, or as it does itself."""
-    assert engine == engine_named(name)
-
-
-@pytest.mark.parametrize("name", ["", " ", "bogus-1", "docker", "docker-x", "a/b c", "1.9.1"])
-def test_engine_named__unknown(name: str) -> None:
-    """What is no engine is refused, with what is known."""
-    with pytest.raises(ConfigError, match=r"docker-VERSION .*, containerd,"):
-        engine_named(name)
-
-
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -192,20 +163,6 @@ def test_engine_named__unknown(name: str) -> None:
 def test_refused_with__the_words_of_a_registry(body: bytes, words: str) -> None:
     """What the upstream says is told if it is a registry's error; of a page the status alone."""
     assert f"the upstream answers 404{words}" == refused_with(404, body)
-
-
-def test_user_agent_of__tells_one_platform() -> None:
-    """A whole User-Agent that tells its platform keeps it, for it is what the client sends."""
-    whole = "docker/1.9.1 go/go1.4.3 os/linux arch/arm"
-
-    assert whole == user_agent_of(whole, "amd64")
-    assert "docker/1.9.1 os/linux arch/arm64" == user_agent_of("docker/1.9.1", "arm64")
-    assert "containerd/1.7" == user_agent_of("containerd/1.7", "arm64")
-
-
-def test_accept_of__nightly_builds() -> None:
-    """A nightly build of Docker, whose version is 0.0.0, sends what the newest Docker sends."""
-    assert accept_of("docker/28.0.1") == accept_of("docker/0.0.0-20200612010203-f61e0f7")
 
 
 @pytest.mark.parametrize(
@@ -224,13 +181,6 @@ def test_parse_image__with_a_registry(host: str) -> None:
         parse_image(f"{host}lib/app:1")
 
     assert ("quay.io/lib/app", "1") == parse_image("quay.io/lib/app:1")
-
-
-@pytest.mark.parametrize("architecture", ["", "arm/v7", "linux/arm64", "arm-64", "x" * 21])
-def test_user_agent_of__no_architecture(architecture: str) -> None:
-    """What would be taken for another platform, or for none, is refused."""
-    with pytest.raises(RequestInvalid, match="such as arm64, got "):
-        user_agent_of("docker/1.9.1", architecture)
 
 
 def test_parse_image__default_tag() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.metrics import MULTIPROCESS_DIRECTORY, WORKER
-from proxy.worker_files import make_room
+from proxy.process.worker_files import make_room
 from tests.peers import ROOT
 
 if TYPE_CHECKING:

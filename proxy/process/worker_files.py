@@ -17,6 +17,7 @@ _ROOM: Final = {
     "histogram": 256 << 10,
     "gauge_livesum": 64 << 10,
     "gauge_livemostrecent": 64 << 10,
+    "gauge_livemax": 64 << 10,
     "gauge_livemin": 64 << 10,
 }
 
