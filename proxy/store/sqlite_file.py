@@ -55,6 +55,7 @@ class SqliteFile:
         self._patience, self._clock = patience, clock
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
+        self._writable = True
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
 
     async def use(self, function: Callable[[sqlite3.Connection], _Result]) -> _Result:
@@ -80,10 +81,10 @@ class SqliteFile:
             connection.close()
 
     def _use(self, function: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        """Use the file; after damage the next call begins a fresh one."""
+        """Use the file; after damage the next call begins a fresh one, or else opens it anew."""
         try:
-            if self._connection is not None and self._opened != _identity(self._path):
-                self._close()  # another process has set it aside
+            if self._connection is not None and self._is_past():
+                self._close()
             if self._connection is None:
                 self._connection = self._open()
             return function(self._connection)
@@ -94,11 +95,21 @@ class SqliteFile:
                     # A fresh file that another process has begun meanwhile is left alone.
                     if self._opened == _identity(self._path):
                         self._set_aside(error)
+            elif not _is_passing(error):
+                # What is open may be read-only, or know a longer file than there is, for ever.
+                self._close()
             raise StoreFailedError(f"sqlite: {error}") from error
+
+    def _is_past(self) -> bool:
+        """Tell whether what is open is not what is there: it was set aside, or only to be read."""
+        return self._opened != _identity(self._path) or (
+            not self._writable and os.access(self._path, os.W_OK)
+        )
 
     def _open(self) -> sqlite3.Connection:
         with alone(self._path):
             there = _identity(self._path)
+            self._writable = there is None or os.access(self._path, os.W_OK)
             if there is None:
                 with suppress(OSError):  # SQLite says what is wrong there
                     self._remove_strays()
@@ -228,7 +239,17 @@ def _identity(path: Path) -> tuple[int, int] | None:
         status = path.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+    # What we have open is never empty: SQLite would take it for new, and drop the log beside it.
+    return (status.st_dev, status.st_ino) if status.st_size else None
+
+
+def _is_passing(error: Exception) -> bool:
+    """Tell whether the file can be used as it is open, a little later."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+    }
 
 
 def _is_damage(error: Exception) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -18,11 +20,53 @@ import pytest
 from proxy.store.alone import alone
 from proxy.store.entries import StoreFailedError
 from proxy.store.sqlite_file import SqliteFile, impatient
+from tests.peers import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 STEPS = ("CREATE TABLE a (x)", "CREATE TABLE b (x)")
+
+
+NAMESPACE = ("unshare", "--map-root-user", "--mount")
+WRITE_AGAIN = """
+import asyncio, subprocess, sys
+from pathlib import Path
+from proxy.store.entries import StoreFailedError
+from proxy.store.sqlite_file import SqliteFile
+
+STEPS = ("CREATE TABLE a (x)",)
+
+def insert(connection):
+    connection.execute("INSERT INTO a VALUES (1)")
+
+def read(connection):
+    return connection.execute("SELECT x FROM a").fetchall()
+
+def mount(*options):
+    subprocess.run(["mount", *options, sys.argv[1]], check=True)
+
+async def main():
+    path = Path(sys.argv[1], "f.db")
+    mount("-t", "tmpfs", "none")
+    keeper, reader, writer = (SqliteFile(path, STEPS) for _ in range(3))
+    await keeper.use(insert)
+    subprocess.run(["cp", "-r", f"{sys.argv[1]}/.", sys.argv[2]], check=True)
+    await keeper.close()
+    subprocess.run(["cp", "-r", f"{sys.argv[2]}/.", sys.argv[1]], check=True)
+    mount("-o", "remount,ro")
+    await reader.use(read)
+    try:
+        await writer.use(insert)
+    except StoreFailedError as error:
+        print(error)
+    mount("-o", "remount,rw")
+    await reader.use(read)
+    await writer.use(insert)
+    print(await reader.use(read))
+
+asyncio.run(main())
+"""
 
 
 def tables(connection: sqlite3.Connection) -> list[str]:
@@ -133,6 +177,66 @@ async def test_use__removed_without_what_lies_beside_it(tmp_path: Path) -> None:
         await file.close()
 
     assert ["a", "b"] == found
+
+
+async def test_use__emptied(tmp_path: Path) -> None:
+    """A file that was emptied is as one that was removed: a fresh one is begun."""
+    path = tmp_path / "f.db"
+    file = SqliteFile(path, STEPS)
+    await file.use(tables)
+    os.truncate(path, 0)
+    await file.use(lambda connection: connection.execute("INSERT INTO a VALUES (1)").close())
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{path}{suffix}", killed)
+    await file.close()
+    with closing(sqlite3.connect(killed / "f.db")) as connection:
+        assert [(1,)] == connection.execute("SELECT x FROM a").fetchall()
+
+
+async def test_use__log_that_was_cut_short(tmp_path: Path) -> None:
+    """What SQLite cannot read is opened anew, and not taken for damaged for it."""
+    path, log = tmp_path / "f.db", tmp_path / "f.db-wal"
+    file = SqliteFile(path, STEPS)
+    for _ in range(20):
+        await file.use(
+            lambda connection: connection.execute("INSERT INTO a VALUES (zeroblob(4000))").close()
+        )
+    os.truncate(log, 0)
+
+    def read(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA shrink_memory")  # what has been read is read again
+        connection.execute("SELECT x FROM a").fetchall()
+
+    for _ in range(2):
+        with suppress(StoreFailedError):
+            await file.use(read)
+
+    assert ["a", "b"] == await file.use(tables)
+    assert [] == set_aside(tmp_path)
+    await file.close()
+
+
+async def test_use__can_be_written_again(tmp_path: Path) -> None:
+    """A file that could only be read when it was opened is written once it can be."""
+    mounted, copied = tmp_path / "mounted", tmp_path / "copied"
+    for place in (mounted, copied):
+        place.mkdir()
+
+    def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*NAMESPACE, *command], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    if (await asyncio.to_thread(run, "true")).returncode:
+        pytest.skip("nobody may mount anything here")
+    done = await asyncio.to_thread(run, sys.executable, "-c", WRITE_AGAIN, mounted, copied)
+
+    assert "" == done.stderr
+    assert ["sqlite: attempt to write a readonly database", "[(1,), (1,)]"] == (
+        done.stdout.splitlines()
+    )
 
 
 async def test_use__another_process_sets_it_aside_first(tmp_path: Path) -> None:
