@@ -337,6 +337,26 @@ async def test_trailer__is_no_header_of_the_next_request() -> None:
     assert b"authorization" not in upstream.heads[0].lower()
 
 
+@pytest.mark.parametrize("method", [b"DELETE", b"GET", b"HEAD", b"OPTIONS"])
+@pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize("what", ["", "lib/app/tags/list", f"lib/app/manifests/{sha256(b'')}"])
+async def test_body__goes_nowhere(what: str, method: bytes, *, coded: bool) -> None:
+    """Where the API has no body the upstream is sent none, and told of none."""
+    head = method + f" /v2/{what} HTTP/1.1\r\n".encode() + HOST + b"Connection: close\r\n"
+    if coded:
+        sent = head + CHUNKED + b"\r\n%x\r\n" % len(CANARY) + CANARY + b"\r\n0\r\n\r\n"
+    else:
+        sent = head + b"Content-Length: %d\r\n\r\n" % len(CANARY) + CANARY
+    recorder = Recorder()
+    async with raw_server(recorder) as upstream, running(upstream.url) as url:
+        statuses = await answers(url, sent)
+
+    assert 1 == len(statuses)
+    for head, body in recorder.seen:
+        assert b"" == body
+        assert not re.search(rb"content-length: [^0]|transfer-encoding|canary", head.lower())
+
+
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 @pytest.mark.parametrize(
     "what",
