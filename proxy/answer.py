@@ -71,16 +71,24 @@ class Served(msgspec.Struct, frozen=True):
     """The manifest of an Answer: what its headers say, and how it came about.
 
     `source` is the digest of the stored manifest that this was made of, or that was picked;
-    None for one that is sent as the tag has it. `outcome` is for the access log: `stored`,
-    `picked`, `oci→schema1 new`, `oci→schema1 cached`.
+    None for one that is sent as the tag has it. Of a translation `source_type` is the type of
+    that manifest, and `how` it came here: `new`, `cached` or `by digest`.
     """
 
-    media_type: str
+    media_type: MediaType
     digest: Digest
     size: int
-    outcome: str
     source: Digest | None = None
-    translated: bool = False
+    source_type: MediaType | None = None
+    how: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """What the access log says: `stored`, `picked`, `oci→schema1 new`."""
+        if self.source_type is None:
+            return "stored" if self.source is None else "picked"
+        source, target = self.source_type.image_format, self.media_type.image_format
+        return f"{source.value}→{target.value} {self.how}"
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -120,19 +128,13 @@ def as_stored(method: str, document: Document, stored: MediaType) -> Answer:
     else:
         digest = digest_of(payload_of(document.body) if stored.is_schema1 else document.body)
         size = len(document.body)
-    served = Served(media_type=stored, digest=digest, size=size, outcome="stored")
+    served = Served(media_type=stored, digest=digest, size=size)
     return Answer(document.status, document.headers, document.body, served)
 
 
 def picked(document: Document, child: bytes, media_type: MediaType, digest: Digest) -> Answer:
     """Answer with an image of the index in `document`, as the upstream stores it."""
-    served = Served(
-        media_type=media_type,
-        digest=digest,
-        size=len(child),
-        outcome="picked",
-        source=digest,
-    )
+    served = Served(media_type=media_type, digest=digest, size=len(child), source=digest)
     return Answer(document.status, document.headers, child, served)
 
 
@@ -141,14 +143,13 @@ def translated(document: Document, translation: Translation, how: str) -> Answer
 
     That may be a 304: it was asked whether the source still is what it was.
     """
-    source, target = translation.source_type, translation.media_type
     served = Served(
-        media_type=target,
+        media_type=translation.media_type,
         digest=translation.digest,
         size=len(translation.body),
-        outcome=f"{source.image_format.value}→{target.image_format.value} {how}",
         source=translation.source,
-        translated=True,
+        source_type=translation.source_type,
+        how=how,
     )
     return Answer(200, document.headers, translation.body, served)
 

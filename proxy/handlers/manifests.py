@@ -133,9 +133,10 @@ def _describe(headers: CIMultiDict[str], served: Served) -> None:
     headers.add("Vary", VARY)
     if served.source is not None:
         headers["Regshim-Source-Digest"] = served.source
-    if served.translated:
-        what = served.outcome.partition(" ")[0].replace("→", " to ")
-        headers.add("Warning", f'299 - "regshim translated this manifest from {what}"')
+    if served.source_type is not None:
+        source, target = served.source_type.image_format, served.media_type.image_format
+        what = f"from {source.value} to {target.value}"
+        headers.add("Warning", f'299 - "regshim translated this manifest {what}"')
 
 
 def _client_has_it(request: web.Request, served: Served) -> bool:

@@ -17,7 +17,7 @@ from proxy.inventory.entry import Key
 from proxy.inventory.inventory import Inventory
 from proxy.metrics import Metrics
 from proxy.spec.digest import is_digest
-from proxy.spec.media_types import Format, manifest_type
+from proxy.spec.media_types import Format
 from proxy.status.sharing import Shared
 from proxy.translate.client import Client
 
@@ -42,27 +42,22 @@ class Recorder:
         self, request: web.Request, route: ManifestRoute, client: Client, served: Served
     ) -> None:
         """Record a manifest that is sent, GET and HEAD alike."""
-        media_type = manifest_type(served.media_type)
-        target = media_type.image_format.value if media_type else _OTHER
+        source = target = served.media_type.image_format.value
         self._metrics.pull(client.engine, target)
-        formats, _, result = served.outcome.partition(" ")
-        source = target
-        picked = served.source is not None
-        if served.translated:
-            source = formats.partition("→")[0]
-            self._metrics.translation(source, target, result)
-        elif picked:
+        way = f"{target} as stored"
+        if served.source_type is not None:
+            source = served.source_type.image_format.value
+            way = f"{source}→{target}"
+            self._metrics.translation(source, target, served.how)
+        elif served.source is not None:
+            way = f"index→{target}"
             self._metrics.translation("index", target, "picked")
         by_digest = is_digest(route.reference)
         if not by_digest:
             self._activity.sent(source, target)
-        if self._inventory is None or not (picked or client.formats == _SCHEMA1_ONLY):
-            return
-        if served.translated:
-            way = formats
-        else:
-            way = f"index→{target}" if picked else f"{target} as stored"
-        self._inventory.sent(self._key(request, route, client), way, by_digest=by_digest)
+        needed = served.source is not None or client.formats == _SCHEMA1_ONLY
+        if self._inventory is not None and needed:
+            self._inventory.sent(self._key(request, route, client), way, by_digest=by_digest)
 
     def refused(
         self, request: web.Request, route: ManifestRoute, client: Client, error: NotTranslatable
