@@ -35,7 +35,7 @@ from proxy.upstream.retries import RetryingTransport
 from proxy.upstream.splice import Splicer, can_splice
 from proxy.upstream.transport import AiohttpTransport
 
-log: Final = structlog.get_logger("upstream")
+log: Final = structlog.get_logger()
 
 
 class Connections(NamedTuple):

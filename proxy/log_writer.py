@@ -23,7 +23,7 @@ _STANDARD_ERROR: Final = 2
 _MOST: Final = 1 << 20  # bytes that wait: some thousand lines
 _LAST_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 0.005
-_log: Final = structlog.get_logger("regshim")
+_log: Final = structlog.get_logger()
 
 
 def _tell_lost(count: int) -> None:

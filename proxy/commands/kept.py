@@ -13,7 +13,7 @@ from proxy.errors import ConfigError
 from proxy.inventory.archives import open_archive, sqlite_path
 from proxy.inventory.entry import Entry
 
-_log: Final = structlog.get_logger("regshim")
+_log: Final = structlog.get_logger()
 # A person waits here, not a pull.
 _TIMEOUT: Final = 5.0
 

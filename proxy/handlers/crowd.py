@@ -31,7 +31,7 @@ _INFO_SIZE: Final = 148
 _UNSENT: Final = 512 << 10
 _LONGEST_PERIOD: Final = 1.0
 _NO_ADDRESS: Final = "unknown"
-log: Final = structlog.get_logger("access")
+log: Final = structlog.get_logger()
 
 
 class Patience(NamedTuple):

@@ -35,7 +35,7 @@ _PROCESS: Final = secrets.token_hex(4)
 _numbers: Final = itertools.count()
 TRACING: Final[web.AppKey[Tracing]] = web.AppKey("tracing")
 METRICS: Final = web.AppKey("metrics", Metrics)
-log: Final = structlog.get_logger("access")
+log: Final = structlog.get_logger()
 
 
 @web.middleware

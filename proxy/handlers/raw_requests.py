@@ -34,7 +34,7 @@ _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "host"})
 _UNKNOWN_METHOD: Final = re.compile(r"b'[A-Za-z!#$%&*+.^_`|~0-9-]+ \S+ HTTP/1\.[01]'")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TLS_HANDSHAKE: Final = "Received HTTPS traffic on an HTTP port"
-log: Final = structlog.get_logger("access")
+log: Final = structlog.get_logger()
 
 
 @web.middleware

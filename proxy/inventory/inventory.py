@@ -18,7 +18,7 @@ from proxy.later import Later
 from proxy.store.entries import StoreFailedError
 
 _WRITTEN_AT_ONCE: Final = 500
-_log: Final = structlog.get_logger("regshim")
+_log: Final = structlog.get_logger()
 
 
 class Inventory:

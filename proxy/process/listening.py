@@ -13,7 +13,7 @@ from proxy.handlers.raw_requests import Connection
 from proxy.tls import ServerTls
 from proxy.upstream.connections import READ_AHEAD
 
-log: Final = structlog.get_logger("regshim")
+log: Final = structlog.get_logger()
 _BACKLOG: Final = 1024  # a fleet may come all at once
 _TLS_CLOSE_SECONDS: Final = 2.0  # for a client's close_notify; many send none
 _GRACE_SECONDS: Final = 10.0  # where there is no setting for it

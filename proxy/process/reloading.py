@@ -40,7 +40,7 @@ Prepare = Callable[[Config], Follow]
 and returns what makes it follow, which cannot fail. It runs in a thread of its own."""
 
 _Section = TypeVar("_Section", bound=msgspec.Struct)
-log: Final = structlog.get_logger("regshim")
+log: Final = structlog.get_logger()
 
 
 class Difference(NamedTuple):

@@ -40,7 +40,7 @@ from proxy.translate.jws import SigningKey
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 _Result = TypeVar("_Result")
-_log: Final = structlog.get_logger("regshim")
+_log: Final = structlog.get_logger()
 _FAILED: Final = 1
 _UNUSABLE: Final = 2
 

@@ -30,7 +30,7 @@ from proxy.tls import ServerTls, load_certificate
 from proxy.translate.jws import SigningKey
 from proxy.translator import CHILDREN_AT_ONCE
 
-log: Final = structlog.get_logger("regshim")
+log: Final = structlog.get_logger()
 _ADMIN_GRACE_SECONDS: Final = 2.0
 
 

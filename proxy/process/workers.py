@@ -42,7 +42,7 @@ _LIVED_LONG: Final = 60.0
 _MARGIN: Final = 5.0
 # One that was told to stop before it had begun is simply gone.
 _ENDED_WELL: Final = frozenset({0, -signal.SIGTERM, -CUT})
-_log: Final = structlog.get_logger("regshim")
+_log: Final = structlog.get_logger()
 
 
 class Order(NamedTuple):

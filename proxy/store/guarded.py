@@ -22,7 +22,7 @@ _Result = TypeVar("_Result")
 _CHECKSUM: Final = 16
 _PROBE: Final = "probe"
 _FAILURES_IN_A_ROW: Final = 3
-_log: Final = structlog.get_logger("regshim")
+_log: Final = structlog.get_logger()
 
 
 class _Breaker:

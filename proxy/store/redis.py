@@ -32,7 +32,7 @@ return 1
 """
 
 Client: TypeAlias = "Redis | RedisCluster"
-_log: Final = structlog.get_logger("regshim")
+_log: Final = structlog.get_logger()
 
 
 class RedisEntries:

@@ -33,7 +33,7 @@ _BUSY_PAUSE_SECONDS: Final = 0.01
 _MOST_SET_ASIDE: Final = 3
 # SQLite quotes a damaged file in its messages, which sqlite3 then cannot read.
 _ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
-_log: Final = structlog.get_logger("regshim")
+_log: Final = structlog.get_logger()
 
 
 class SqliteFile:

@@ -13,7 +13,7 @@ import structlog
 from proxy.upstream.failures import AddressError
 from proxy.upstream.redirects import origin_of
 
-log: Final = structlog.get_logger("upstream")
+log: Final = structlog.get_logger()
 
 
 class Reach(httpx.AsyncBaseTransport):

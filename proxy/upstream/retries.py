@@ -33,7 +33,7 @@ _SAFE: Final = frozenset({"GET", "HEAD"})
 _AGAIN: Final = frozenset({429, 502, 503, 504})
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 _BACKOFF_BASE: Final = 4.0
-log: Final = structlog.get_logger("upstream")
+log: Final = structlog.get_logger()
 
 
 class RetryingTransport(httpx.AsyncBaseTransport):
