@@ -228,7 +228,7 @@ def inventory_command(
     Example: regshim inventory --since 30d --csv -c config.yaml
     """
     from proxy.commands.console import show_inventory
-    from proxy.commands.kept import kept_inventory
+    from proxy.commands.inventory import kept_inventory
     from proxy.inventory import report
     from proxy.printable import printable_json
 

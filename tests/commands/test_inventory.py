@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.commands.kept import kept_inventory
+from proxy.commands.inventory import kept_inventory
 from proxy.errors import ConfigError
 from proxy.inventory.archives import sqlite_path
 from proxy.inventory.sqlite import SqliteArchive
