@@ -36,8 +36,11 @@ def end_well_if_told() -> None:
 
 
 def hold_back() -> None:
-    """Leave them to the process that this one becomes: a handler does not outlive `exec`."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_TO_STOP)
+    """Leave them to the process that this one becomes: a handler does not outlive `exec`.
+
+    SIGHUP too, which is for a process that serves: until it listens it would be ended by it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, (*TOLD_TO_STOP, signal.SIGHUP))
 
 
 def hear_no_more() -> None:

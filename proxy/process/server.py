@@ -21,6 +21,7 @@ if __name__ == "__main__":
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -98,6 +99,9 @@ def _logging(settings: Log) -> Iterator[None]:
 def _run(main: Coroutine[Any, Any, _Result], factory: LoopFactory | None = None) -> _Result:
     """Run `main` to its end; who asks for it once more, while the rest ends, ends that at once."""
     with asyncio.Runner(loop_factory=factory) as runner:
+        # What this thread holds back would be given to any other that does not.
+        executor = ThreadPoolExecutor(thread_name_prefix="asyncio", initializer=hold_back)
+        runner.get_loop().set_default_executor(executor)
         result = runner.run(main)
         # The loop would take its handlers of signals with it, and then there would be none.
         hold_back()

@@ -128,6 +128,22 @@ async def test_main__told_again_and_again(
     assert 0 == served.process.returncode
 
 
+MASKED = """
+import asyncio, signal
+from proxy.process import server
+def held() -> set[int]:
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ())
+print(sorted(one.name for one in server._run(asyncio.to_thread(held))))
+"""
+
+
+async def test_run__threads_are_given_no_signals() -> None:
+    """What the main thread holds back while it has no handlers ends the process in no other."""
+    result = await run(PYTHON, "-c", MASKED)
+
+    assert (0, b"['SIGHUP', 'SIGINT', 'SIGTERM']\n") == (result.returncode, result.stdout)
+
+
 CRASHING = """
 from proxy.process import server
 from proxy.config.config import Log
