@@ -7,6 +7,7 @@ looks for new ones, many of them.
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import logging
 import os
@@ -46,6 +47,13 @@ settings.load_profile(os.environ.get("REGSHIM_HYPOTHESIS_PROFILE", "ci"))
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run every asynchronous test in a watched loop."""
     return {"watched": WatchedLoop}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_heap() -> None:
+    """Keep what earlier modules left out of collections of garbage, which would block a loop."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
