@@ -267,6 +267,7 @@ TARGETS = (
         ),
         frames=((b"/v2/", b""), (b"/v2/a", b"\n"), (b"/v2/a/manifests/", b""), (b"/v2/?", b"")),
         readings=2,
+        size=MAX_LINE,  # of what is longer the end, which a frame may turn upon, is not read
     ),
     Target(
         "clients",
