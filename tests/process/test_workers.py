@@ -136,11 +136,13 @@ async def test_workers__one_status_page(registry: Registry, tmp_path: Path) -> N
 async def test_workers__dead_one_is_started_again(registry: Registry, tmp_path: Path) -> None:
     """A worker that dies is replaced, while the other serves on; what it counted goes on."""
     await push(registry, "lib/app", "1", make_image())
-    async with serving(tmp_path, registry.url, listen={"workers": WORKERS}) as served:
+    async with telling(tmp_path, registry.url, listen={"workers": WORKERS}) as served:
         await ready(served)
         statuses = [(await ask(served.url + TAG))[0] for _ in range(10)]
         before = workers_of(served)
         os.kill(before[0], signal.SIGKILL)
+        # Until it is gone, which takes a moment, connections come to it and end with it.
+        await served.line("worker died")
         await ready(served)
         statuses += [(await ask(served.url + TAG))[0] for _ in range(10)]
         _, counts = await ask(f"{served.admin}/metrics")
