@@ -65,7 +65,7 @@ def serve_command(
     config_file: options.ConfigFileOrSample = None,
     *,
     sample: options.Sample = False,
-    port: options.SamplePort = _SAMPLE_PORT,
+    port: options.SamplePort = None,
 ) -> None:
     """Serve until stopped.
 
@@ -76,9 +76,9 @@ def serve_command(
     if sample == (config_file is not None):
         raise typer.BadParameter("give either --config FILE or --sample")
     if config_file is None:
-        _serve_sample(port)
+        _serve_sample(_SAMPLE_PORT if port is None else port)
         return
-    if port != _SAMPLE_PORT:
+    if port is not None:
         raise typer.BadParameter("--port is that of --sample; a configuration has listen.port")
     hold_back()
     # -P: whatever lies in the current directory is not what is meant.

@@ -178,9 +178,10 @@ def test_serve__a_config_or_the_sample(arguments: list[str]) -> None:
     assert "give either --config FILE or --sample\n" in result.stderr
 
 
-async def test_serve__port_of_a_config(config: Path) -> None:
+@pytest.mark.parametrize("port", ["5000", "6000"])
+async def test_serve__port_of_a_config(config: Path, port: str) -> None:
     """A port beside a config is not passed over: the config says where to listen."""
-    options = ("-c", str(config), "--port", "6000")
+    options = ("-c", str(config), "--port", port)
     result = await run(PYTHON, "-m", "proxy", "serve", *options)
 
     assert 2 == result.returncode

@@ -18,8 +18,8 @@ Sample = Annotated[
     bool, typer.Option("--sample", help="Serve in front of an embedded sample registry.")
 ]
 SamplePort = Annotated[
-    int,
-    typer.Option("--port", metavar="PORT", min=0, max=65535, help="The port of --sample."),
+    int | None,
+    typer.Option("--port", metavar="PORT", min=0, max=65535, help="The port of --sample; 5000."),
 ]
 
 Image = Annotated[str, typer.Argument(metavar="REPO:TAG")]
