@@ -29,6 +29,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from proxy import __version__
+from proxy.spec.methods import METHODS
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 MULTIPROCESS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -36,7 +37,6 @@ MULTIPROCESS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 WORKER: Final = "REGSHIM_WORKER"
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
-_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _DOCKER: Final = re.compile(r"docker/(1\.[0-9]{1,2}|[12][0-9]\.[01][0-9])(?![0-9])")
 _DOCKER_RECENT: Final = re.compile(r"docker/([2-9][0-9])\.")
 _OTHERS: Final = frozenset(
@@ -222,7 +222,7 @@ class Metrics:
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request."""
-        known = method if method in _METHODS else "other"
+        known = method if method in METHODS else "other"
         self._request(route, known, status).inc()
         self._request_seconds(route).observe(seconds)
 

@@ -22,13 +22,12 @@ from proxy.errors import MethodNotAllowed, NotTranslatable, Overloaded, Registry
 from proxy.handlers.ending import EndingConnection, reset
 from proxy.handlers.exchange import ACCESS, CLIENT_LEFT, REPLY, VARY, Access
 from proxy.metrics import Metrics
+from proxy.spec.methods import METHODS
 from proxy.tracing import Tracing
 from proxy.translate.client import engine_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
-"""Those that some endpoint of the registry API has."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # A new id is unique and no secret; random bytes for each would cost a system call.
 _PROCESS: Final = secrets.token_hex(4)

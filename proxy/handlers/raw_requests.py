@@ -24,8 +24,9 @@ from proxy.errors import (
 )
 from proxy.handlers.exchange import CLIENT_LEFT, HOST
 from proxy.handlers.heads import MAX_WAITING, HeadParser
-from proxy.handlers.middleware import METHODS, Handler, render
+from proxy.handlers.middleware import Handler, render
 from proxy.handlers.unparsed import UnparsedConnection
+from proxy.spec.methods import METHODS
 
 # No zeros before it, which some take for an octal number, and none that overflows one.
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,17}")

@@ -1,16 +1,14 @@
 """The body of a request on its way to the upstream: passed on as it comes, or moved past us."""
 
 from collections.abc import AsyncIterator
-from typing import Final
 
 from aiohttp import hdrs, web
 
 from proxy.handlers.crowd import WatchedConnection
 from proxy.handlers.exchange import ACCESS, Access
+from proxy.spec.methods import WITH_BODY
 from proxy.upstream.splice import SourceLost, SourceSilent
 from proxy.upstream.upload import MoveRest
-
-_WITH_BODY: Final = frozenset({"PATCH", "POST", "PUT"})
 
 
 def has_body(request: web.Request) -> bool:
@@ -19,7 +17,7 @@ def has_body(request: web.Request) -> bool:
     A server that does not read it would take it for the next request on its connection, which
     may be anybody's.
     """
-    return request.can_read_body and request.method in _WITH_BODY
+    return request.can_read_body and request.method in WITH_BODY
 
 
 class RequestBody:

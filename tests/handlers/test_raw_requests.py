@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from proxy.handlers.heads import MAX_FIELD, MAX_LINE
-from proxy.handlers.middleware import METHODS
+from proxy.spec.methods import METHODS
 from tests.engines.wire import Wire
 from tests.images import make_image, push
 from tests.raw import Connection as Upstream
