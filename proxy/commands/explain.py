@@ -12,12 +12,13 @@ from proxy.answer import PullRequest
 from proxy.causes import for_operators
 from proxy.commands.engines import accept_of, engine_named, user_agent_of
 from proxy.config.client_rules import client_settings
-from proxy.config.config import Config
+from proxy.config.config import Cache, Config
 from proxy.connecting import connected
 from proxy.errors import ConfigError, RegistryError, RequestInvalid
 from proxy.keyfile import at_hand
 from proxy.metrics import Metrics
 from proxy.pull import Puller
+from proxy.spec.error_body import errors_of
 from proxy.spec.reference import Repository, Tag, parse_reference, parse_repository
 from proxy.translate.client import Client, Settings, platform_of, understand
 from proxy.upstream.credentials import Read
@@ -57,23 +58,12 @@ def parse_image(image: str) -> tuple[Repository, Tag]:
     return parse_repository(name), Tag(parse_reference(tag or "latest"))
 
 
-class _Error(msgspec.Struct):
-    code: str = ""
-    message: str = ""
-
-
-class _Errors(msgspec.Struct):
-    errors: list[_Error]
-
-
 def refused_with(status: int, body: bytes) -> str:
     """Return how the upstream refused, with its own words where they are a registry's."""
     told = f"the upstream answers {status}"
-    try:
-        error = msgspec.json.decode(body, type=_Errors).errors[0]
-    except (msgspec.DecodeError, RecursionError, IndexError):
-        return told
-    return f"{told}: {error.code}: {error.message}".removesuffix(": ")
+    for error in errors_of(body)[:1]:
+        told += f": {error.code}: {error.message}".removesuffix(": ")
+    return told
 
 
 async def explain_alone(
@@ -96,7 +86,7 @@ async def explain_alone(
     except ConfigError as error:
         raise ConfigError(f"--client: {error}") from None
     key = at_hand(config.translate.signing_key_file)
-    alone = replace(config, cache=replace(config.cache, store=None))
+    alone = replace(config, cache=Cache())
     async with connected(alone, key, Metrics(), login=login) as connections:
         return await explain(
             connections.puller,

@@ -12,7 +12,6 @@ Whoever pushes asks by HEAD, too, what need not be sent; pushes.py makes true wh
 from contextlib import suppress
 from typing import Final
 
-import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -23,6 +22,7 @@ from proxy.handlers.exchange import ACCESS, keep_as_is, send, to_share
 from proxy.handlers.passthrough import Passthrough
 from proxy.handlers.routing import BlobRoute
 from proxy.spec.empty_layer import EMPTY_LAYER, EMPTY_LAYER_DIGEST
+from proxy.spec.error_body import errors_of
 from proxy.spec.http_headers import CONDITIONS
 from proxy.upstream.client import Document, UpstreamRegistry
 
@@ -45,17 +45,6 @@ _MADE_HERE: Final = Document(
     ),
     EMPTY_LAYER,
 )
-
-
-class _Error(msgspec.Struct):
-    code: str = ""
-
-
-class _Errors(msgspec.Struct):
-    errors: list[_Error] = []
-
-
-_errors: Final = msgspec.json.Decoder(_Errors).decode
 
 
 class EmptyLayer:
@@ -132,10 +121,7 @@ class EmptyLayer:
             if told is None or told.status != 404:
                 return False
             reply = told
-        try:
-            return _BLOB_UNKNOWN in {error.code for error in _errors(reply.body).errors}
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return False
+        return _BLOB_UNKNOWN in {error.code for error in errors_of(reply.body)}
 
     async def _status_of_tags(self, target: str, route: BlobRoute, headers: Headers) -> int:
         """Return what the upstream answers this client that asks for the repository's tags."""
